@@ -1,0 +1,149 @@
+"""Multi-scale deformable attention: each query reads a few weighted points of every level.
+
+Zhu, Su, Lu, Li, Wang, Dai: Deformable DETR, ICLR 2021, equation 3. Parameter names are those of the official code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from smidgen.nn.sampling_grid import sample_with_grid
+
+SamplingMethod = Literal["auto", "grid_sample", "embedding_bag"]
+
+
+def sample_deformable(
+    value: Float[Tensor, "B N heads dim"],
+    shapes: Sequence[tuple[int, int]],
+    locations: Float[Tensor, "B Q heads L P 2"],
+    weights: Float[Tensor, "B Q heads L P"],
+    *,
+    method: SamplingMethod = "auto",
+) -> Float[Tensor, "B Q heads_times_dim"]:
+    """Weighted sum of bilinear samples over levels and points, per head; heads are concatenated.
+
+    value: the levels' cells, level 0 first, rows then columns. shapes: (rows, columns) of each level.
+    locations: (x, y) in [0, 1] of each level's canvas, cell centers at (i + 0.5) / size; outside there are zeros.
+    Computes in float32 at least and returns value's dtype.
+    """
+    dtype = torch.promote_types(value.dtype, torch.float32)
+    output = sample_with_grid(value.to(dtype), shapes, locations.to(dtype), weights.to(dtype))
+    return output.to(value.dtype)
+
+
+class DeformableAttention(nn.Module):
+    """Attention whose sampling places and weights are predicted from the query alone.
+
+    width: features of queries and values. num_heads: groups of channels with their own points. num_points: samples per
+    head and level. method: how to sample, see `sample_deformable`; changes speed only.
+    """
+
+    def __init__(
+        self,
+        width: int = 256,
+        num_heads: int = 8,
+        num_levels: int = 4,
+        num_points: int = 4,
+        *,
+        method: SamplingMethod = "auto",
+    ) -> None:
+        super().__init__()
+        if width % num_heads:
+            raise ValueError(
+                f"expected a width divisible by the number of heads, got width={width}, num_heads={num_heads}"
+            )
+        self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, num_points
+        self.method: SamplingMethod = method
+        self.sampling_offsets = nn.Linear(width, num_heads * num_levels * num_points * 2)
+        self.attention_weights = nn.Linear(width, num_heads * num_levels * num_points)
+        self.value_proj = nn.Linear(width, width)
+        self.output_proj = nn.Linear(width, width)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Point p of head m starts p + 1 cells away in direction m of a circle of directions, all with equal weight."""
+        for layer in (self.sampling_offsets, self.attention_weights):
+            nn.init.zeros_(layer.weight)
+        nn.init.zeros_(self.attention_weights.bias)
+        for layer in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        with torch.no_grad():
+            self.sampling_offsets.bias.copy_(self._initial_offsets().flatten())
+
+    def forward(
+        self,
+        query: Float[Tensor, "B Q C"],
+        reference: Float[Tensor, "B Q L D"],
+        value: Float[Tensor, "B N C"],
+        shapes: Sequence[tuple[int, int]],
+        padding: Bool[Tensor, "B N"] | None = None,
+    ) -> Float[Tensor, "B Q C"]:
+        """Read `value` around `reference`: points (x, y) or boxes (cx, cy, w, h) in [0, 1] of each level's canvas.
+
+        Offsets are in cells around a point, in half box sizes / num_points around a box. Padded values count as zero.
+        """
+        return self.read(query, reference, self.project_value(value, padding), shapes)
+
+    def project_value(
+        self, value: Float[Tensor, "B N C"], padding: Bool[Tensor, "B N"] | None = None
+    ) -> Float[Tensor, "B N heads dim"]:
+        """Values as the heads see them. Padded rows are zeroed after the projection: its bias must not leak in."""
+        projected: Tensor = self.value_proj(value)
+        if padding is not None:
+            projected = projected.masked_fill(padding[..., None], 0.0)
+        return projected.view(*value.shape[:2], self.num_heads, -1)
+
+    def read(
+        self,
+        query: Float[Tensor, "B Q C"],
+        reference: Float[Tensor, "B Q L D"],
+        projected: Float[Tensor, "B N heads dim"],
+        shapes: Sequence[tuple[int, int]],
+    ) -> Float[Tensor, "B Q C"]:
+        """`forward` on the result of `project_value`."""
+        if len(shapes) != self.num_levels:
+            raise ValueError(f"expected the shapes of num_levels={self.num_levels} levels, got {len(shapes)}: {shapes}")
+        axes = (*query.shape[:2], self.num_heads, self.num_levels, self.num_points)
+        weights = self.attention_weights(query).view(*axes[:3], -1).softmax(-1).view(axes)
+        offsets = self.sampling_offsets(query).view(*axes, 2)
+        locations = self._locations(offsets, reference[:, :, None, :, None], shapes)
+        output: Tensor = self.output_proj(sample_deformable(projected, shapes, locations, weights, method=self.method))
+        return output
+
+    def _locations(self, offsets: Tensor, reference: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
+        if reference.shape[-1] == 4:
+            return reference[..., :2] + offsets / self.num_points * reference[..., 2:] * 0.5
+        return reference + offsets / cells_wh(shapes, reference)[:, None]
+
+    def _initial_offsets(self) -> Float[Tensor, "heads L P 2"]:
+        angle = torch.arange(self.num_heads, dtype=torch.float32) * (2 * math.pi / self.num_heads)
+        direction = torch.stack([angle.cos(), angle.sin()], dim=-1)
+        direction = direction / direction.abs().amax(-1, keepdim=True)
+        distance = torch.arange(1, self.num_points + 1, dtype=torch.float32)
+        offsets = direction[:, None, None] * distance[:, None]
+        return offsets.expand(-1, self.num_levels, -1, -1)
+
+
+def cells_wh(shapes: Sequence[tuple[int, int]], like: Tensor) -> Float[Tensor, "L 2"]:
+    """(columns, rows) of each level with the device and dtype of `like`.
+
+    Built without `torch.tensor(shapes)`, which would bake the sizes of the example image into an exported model.
+    """
+    sizes = [like.new_full((), size) for rows, columns in shapes for size in (columns, rows)]
+    return torch.stack(sizes).view(-1, 2)
+
+
+def sampling_macs(num_queries: int, num_heads: int, num_levels: int, num_points: int, head_dim: int) -> int:
+    """Multiply-adds of one `sample_deformable` for one image.
+
+    For every sample and channel: 4 for the bilinear corners and 1 for the attention weight. Finding the corners is not
+    counted, as elementwise work is not counted elsewhere.
+    """
+    return num_queries * num_heads * num_levels * num_points * head_dim * 5

@@ -1,0 +1,41 @@
+"""Deformable sampling with one `grid_sample` per level: the reference form, good for few queries and for export."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def sample_with_grid(
+    value: Float[Tensor, "B N heads dim"],
+    shapes: Sequence[tuple[int, int]],
+    locations: Float[Tensor, "B Q heads L P 2"],
+    weights: Float[Tensor, "B Q heads L P"],
+) -> Float[Tensor, "B Q heads_times_dim"]:
+    """`deformable_attention.sample_deformable`, level by level, so that only one level's samples are alive at once.
+
+    All arguments have the same dtype, at least float32.
+    """
+    levels = value.split([rows * columns for rows, columns in shapes], dim=1)
+    grids = (2 * locations - 1).unbind(3)
+    parts = [
+        _sample_level(*parts) for parts in zip(levels, shapes, grids, weights.unbind(3), strict=True)
+    ]  # each "B*heads dim Q"
+    batch, num_queries = locations.shape[:2]
+    return torch.stack(parts).sum(0).view(batch, -1, num_queries).transpose(1, 2)
+
+
+def _sample_level(
+    value: Float[Tensor, "B n heads dim"],
+    shape: tuple[int, int],
+    grid: Float[Tensor, "B Q heads P 2"],
+    weights: Float[Tensor, "B Q heads P"],
+) -> Float[Tensor, "BH dim Q"]:
+    maps = value.permute(0, 2, 3, 1).flatten(0, 1).unflatten(2, shape)
+    grid = grid.transpose(1, 2).flatten(0, 1)
+    samples = F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return (samples * weights.transpose(1, 2).flatten(0, 1)[:, None]).sum(-1)
