@@ -1,0 +1,117 @@
+"""One prediction for each object, so that the total of class, L1 and generalized IoU costs is least.
+
+Carion et al., "End-to-End Object Detection with Transformers", 2020, equation 1; the focal class cost is Deformable
+DETR's (Zhu et al., 2021). The official code builds the cost of all images' predictions against all images' objects and
+throws most of it away; here the cost is made per image, which gives the same assignment (benchmarks/matching.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from smidgen.boxes import cxcywh_to_xyxy, full_precision, pairwise_giou
+from smidgen.structures import Matches, Predictions, Target
+
+Solver: TypeAlias = Callable[[NDArray[Any]], tuple[NDArray[Any], NDArray[Any]]]
+
+EXISTS, PADDED, NOT_FINITE = 0.0, 1.0, 2.0  # state of a query, in the format of the costs it travels with
+
+
+@dataclass(frozen=True, kw_only=True)
+class HungarianAssignment:
+    """Least-cost one-to-one matching of each image's predictions with its objects.
+
+    classification, l1, giou: weights of the costs (DETR's 2, 5, 2). alpha, gamma: of the focal class cost.
+    log_eps: keeps its logarithms finite, 1e-8 in Deformable DETR and DINO, 1e-6 in Salience DETR and Relation-DETR.
+    giou_eps: as in `smidgen.boxes.aligned_giou`; DINO and its descendants have 1e-6. solver: costs (predictions x
+    objects) to the indices of min(predictions, objects) pairs, sorted by prediction.
+    """
+
+    classification: float = 2.0
+    l1: float = 5.0
+    giou: float = 2.0
+    alpha: float = 0.25
+    gamma: float = 2.0
+    log_eps: float = 1e-8
+    giou_eps: float = 0.0
+    solver: Solver = linear_sum_assignment
+
+    @torch.no_grad()
+    def __call__(self, predictions: Predictions, targets: Sequence[Target]) -> Matches:
+        """Pairs image by image, sorted by query; padded queries stay out; of more objects than queries some go without.
+
+        Raises ValueError where an existing query's logits or box are not finite.
+        """
+        costs = self.costs(predictions, targets)
+        states_host, costs_host = _to_host(_states(predictions), costs)
+        _refuse_not_finite(states_host)
+        pairs = [self._solve(cost, states) for cost, states in zip(costs_host, states_host, strict=True)]
+        return _to_device(Matches.collect(pairs), predictions.logits.device)
+
+    def costs(self, predictions: Predictions, targets: Sequence[Target]) -> list[Float[Tensor, "Q m"]]:
+        """Cost of each query for each object of its image, one matrix per image, at least float32."""
+        if len(targets) != predictions.logits.shape[0]:
+            raise ValueError(
+                f"expected one target per image of the predictions ({predictions.logits.shape[0]}), got {len(targets)}"
+            )
+        rows = zip(predictions.logits, predictions.boxes_cxcywh, targets, strict=True)
+        return [self._cost(full_precision(logits), full_precision(boxes), target) for logits, boxes, target in rows]
+
+    def _cost(self, logits: Tensor, boxes_cxcywh: Tensor, target: Target) -> Tensor:
+        objects_cxcywh = full_precision(target.boxes_cxcywh).to(boxes_cxcywh.dtype)
+        distance = torch.cdist(boxes_cxcywh, objects_cxcywh, p=1)
+        overlap = pairwise_giou(cxcywh_to_xyxy(boxes_cxcywh), cxcywh_to_xyxy(objects_cxcywh), self.giou_eps)
+        disagreement = self._class_cost(logits)[:, target.labels]
+        return self.l1 * distance + self.classification * disagreement - self.giou * overlap
+
+    def _class_cost(self, logits: Float[Tensor, "Q K"]) -> Float[Tensor, "Q K"]:
+        """What the focal loss would gain by making each class a positive instead of a negative."""
+        score = logits.sigmoid()
+        as_positive = self.alpha * (1 - score) ** self.gamma * -torch.log(score + self.log_eps)
+        as_negative = (1 - self.alpha) * score**self.gamma * -torch.log(1 - score + self.log_eps)
+        return as_positive - as_negative
+
+    def _solve(self, cost: NDArray[Any], states: NDArray[Any]) -> tuple[Int[Tensor, " m"], Int[Tensor, " m"]]:
+        existing = np.flatnonzero(states == EXISTS)
+        query, target = self.solver(cost[existing])
+        return torch.from_numpy(existing[query]), torch.from_numpy(np.asarray(target))
+
+
+def _states(predictions: Predictions) -> Float[Tensor, "B Q"]:
+    finite = predictions.logits.isfinite().all(-1) & predictions.boxes_cxcywh.isfinite().all(-1)
+    states = torch.where(finite, EXISTS, NOT_FINITE)
+    return states if predictions.padding is None else states.masked_fill(predictions.padding, PADDED)
+
+
+def _to_host(states: Tensor, costs: Sequence[Tensor]) -> tuple[NDArray[Any], list[NDArray[Any]]]:
+    # One copy for the whole batch: each copy from a GPU waits for everything that was queued before it.
+    pieces = [states.to(costs[0].dtype), *costs]
+    flat = torch.cat([piece.flatten() for piece in pieces]).cpu().numpy()
+    ends = np.cumsum([piece.numel() for piece in pieces])[:-1]
+    arrays = [part.reshape(piece.shape) for part, piece in zip(np.split(flat, ends), pieces, strict=True)]
+    return arrays[0], arrays[1:]
+
+
+def _refuse_not_finite(states: NDArray[Any]) -> None:
+    bad = states == NOT_FINITE
+    if bad.any():
+        images = np.flatnonzero(bad.any(axis=1)).tolist()
+        raise ValueError(
+            f"expected finite logits and boxes, got NaN or infinity in {int(bad.sum())} of {bad.size} predictions "
+            f"(images {images} of the batch): the training diverged or an input was not finite; try a lower learning "
+            "rate, gradient clipping or float32"
+        )
+
+
+def _to_device(matches: Matches, device: torch.device) -> Matches:
+    image, query, target = torch.stack([matches.image, matches.query, matches.target]).to(device)
+    return Matches(image, query, target)
