@@ -1,0 +1,78 @@
+"""The training pipeline: from an index and a random stream to an augmented sample, as `Augmentation` says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from smidgen.data.augmentation import Augmentation
+from smidgen.data.color import jitter_color
+from smidgen.data.cropping import place_window
+from smidgen.data.geometry import cut, flip_horizontally, flip_vertically, resize, turn
+from smidgen.data.sample import Sample
+from smidgen.structures import Preprocessing
+
+# Images more elongated than this are not enlarged to the full first side of the crop recipe: 1 x 10,000 px would become
+# gigabytes. (The DETR recipe sets no limit there; COCO images never come near it.)
+_MOST_ELONGATED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Augmenter:
+    """load: index -> sample as it is on disk. count: how many there are. combine: whether images may be combined now."""
+
+    augmentation: Augmentation
+    preprocessing: Preprocessing
+    load: Callable[[int], Sample]
+    count: int
+
+    def __call__(self, index: int, short_side: int, combine: bool, rng: np.random.Generator) -> Sample:
+        """The augmented sample of image `index`, resized for `short_side`."""
+        sample = self._flipped(self.load(index), rng)
+        sample = self._resized(sample, short_side, rng)
+        return jitter_color(sample, self.augmentation, rng)
+
+    def _flipped(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if rng.random() < self.augmentation.horizontal_flip:
+            sample = flip_horizontally(sample)
+        if rng.random() < self.augmentation.vertical_flip:
+            sample = flip_vertically(sample)
+        if rng.random() < self.augmentation.quarter_turns:
+            sample = turn(sample, int(rng.integers(1, 4)))
+        return sample
+
+    def _resized(self, sample: Sample, short_side: int, rng: np.random.Generator) -> Sample:
+        if rng.random() < self.augmentation.crop:
+            sample = self._cropped(sample, rng)
+        return resize(
+            sample, resize_rule(self.augmentation, self.preprocessing, short_side).resized_hw(*sample.size_hw)
+        )
+
+    def _cropped(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """The DETR recipe's second branch: resize, then cut a window of random size and shape."""
+        settings = self.augmentation
+        side = int(rng.choice(settings.crop_short_sides))
+        rule = replace(self.preprocessing, short_side=side, long_side=side * _MOST_ELONGATED)
+        sample = resize(sample, rule.resized_hw(*sample.size_hw))
+        height, width = (_window_side(settings.crop_sides, limit, rng) for limit in sample.size_hw)
+        window = place_window(sample, (height, width), settings.crop_around_objects, rng)
+        return cut(sample, window, settings.visibility)
+
+
+def resize_rule(augmentation: Augmentation, preprocessing: Preprocessing, short_side: int) -> Preprocessing:
+    """The model's resize rule with the drawn short side."""
+    long_side = augmentation.long_side or preprocessing.long_side
+    return replace(preprocessing, short_side=short_side, long_side=max(long_side, short_side))
+
+
+def draw_short_side(augmentation: Augmentation, preprocessing: Preprocessing, rng: np.random.Generator) -> int:
+    """One of the training sizes."""
+    return int(rng.choice(augmentation.short_sides or (preprocessing.short_side,)))
+
+
+def _window_side(sides: tuple[int, int], limit: int, rng: np.random.Generator) -> int:
+    """Uniform between the smallest and the largest side, at most the image's."""
+    smallest, largest = min(sides[0], limit), min(sides[1], limit)
+    return int(rng.integers(smallest, largest, endpoint=True))

@@ -1,0 +1,219 @@
+"""Batches for training and for evaluation; a training sample depends on (seed, epoch, position) and on nothing else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from smidgen.data.augmentation import Augmentation
+from smidgen.data.augmenter import Augmenter, draw_short_side
+from smidgen.data.batch_order import BatchOrder, SampleKey, batch_generator, sample_generator
+from smidgen.data.dataset import DetectionDataset
+from smidgen.data.geometry import resize
+from smidgen.data.image_files import UnreadableImageError
+from smidgen.data.sample import Sample, load_sample
+from smidgen.structures import ImageBatch, Preprocessing, Target
+
+logger = logging.getLogger(__name__)
+
+Batch = tuple[ImageBatch, tuple[Target, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a worker hands over. batch: None where no image could be read. problems: one sentence per unreadable file."""
+
+    batch: Batch | None
+    problems: tuple[str, ...] = ()
+    vanished: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSample:
+    """One image's part of a batch; nothing where it could not be read."""
+
+    sample: Sample | None
+    target: Target | None
+    problems: tuple[str, ...] = ()
+
+
+def training_loader(
+    dataset: DetectionDataset,
+    *,
+    preprocessing: Preprocessing,
+    augmentation: Augmentation,
+    batch_size: int,
+    seed: int,
+    workers: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+) -> TrainingLoader:
+    """Endless in epochs: `set_epoch(n)`, then iterate. batch_size: images per rank.
+
+    The last incomplete batch is left out, unless the whole set is smaller than one. Unreadable images are reported once
+    and replaced by the next readable one.
+    """
+    _require_batches(dataset, batch_size, workers)
+    aspect_ratios = _aspect_ratios(dataset) if augmentation.group_by_aspect else None
+    order = BatchOrder(len(dataset), batch_size, seed, aspect_ratios, rank, world_size)
+    samples = TrainingSamples(dataset, preprocessing, augmentation, seed)
+    return TrainingLoader(order, samples, preprocessing.pad_multiple, workers)
+
+
+def evaluation_loader(
+    dataset: DetectionDataset, *, preprocessing: Preprocessing, batch_size: int, workers: int = 0
+) -> EvaluationLoader:
+    """Every readable image once, in order, resized by the model's rule; unreadable ones are reported and left out."""
+    _require_batches(dataset, batch_size, workers)
+    return EvaluationLoader(EvaluationSamples(dataset, preprocessing), batch_size, preprocessing.pad_multiple, workers)
+
+
+@dataclass(slots=True)
+class TrainingLoader:
+    """Iterable of (images, targets) with uint8 pixels. vanished_boxes: boxes that rounding left without area so far."""
+
+    order: BatchOrder
+    samples: TrainingSamples
+    pad_multiple: int
+    workers: int
+    current_epoch: int = 0
+    vanished_boxes: int = 0
+    reported: set[str] = field(default_factory=set)
+
+    def __len__(self) -> int:
+        """Batches per epoch and rank."""
+        return len(self.order)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Which epoch the next iteration gives."""
+        self.current_epoch = epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.iterate()
+
+    def iterate(self, start_step: int = 0) -> Iterator[Batch]:
+        """The batches of the current epoch from `start_step` on, exactly as an unbroken epoch gives them."""
+        batches = self.order.epoch(self.current_epoch)[start_step:]
+        for loaded in _load(self.samples, batches, self.pad_multiple, self.workers):
+            self.vanished_boxes += loaded.vanished
+            _report(loaded.problems, self.reported)
+            if loaded.batch is not None:
+                yield loaded.batch
+
+
+@dataclass(slots=True)
+class EvaluationLoader:
+    """Iterable of (images, targets) with uint8 pixels."""
+
+    samples: EvaluationSamples
+    batch_size: int
+    pad_multiple: int
+    workers: int
+    reported: set[str] = field(default_factory=set)
+
+    def __len__(self) -> int:
+        """Batches, were every image readable."""
+        return -(-len(self.samples) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        indices = list(range(len(self.samples)))
+        batches = [indices[start : start + self.batch_size] for start in range(0, len(indices), self.batch_size)]
+        for loaded in _load(self.samples, batches, self.pad_multiple, self.workers):
+            _report(loaded.problems, self.reported)
+            if loaded.batch is not None:
+                yield loaded.batch
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSamples:
+    """Augmented samples by key."""
+
+    dataset: DetectionDataset
+    preprocessing: Preprocessing
+    augmentation: Augmentation
+    seed: int
+
+    def __getitem__(self, key: SampleKey) -> LoadedSample:
+        """The sample of this key; where its image cannot be read, of the next readable image."""
+        problems: list[str] = []
+        load = partial(self._load_next_readable, problems=problems)
+        augmenter = Augmenter(self.augmentation, self.preprocessing, load, len(self.dataset))
+        sample_rng, batch_rng = sample_generator(self.seed, key), batch_generator(self.seed, key)
+        size_rng = batch_rng if self.augmentation.short_side_per == "batch" else sample_rng
+        short_side = draw_short_side(self.augmentation, self.preprocessing, size_rng)
+        limit = self.augmentation.combine_epochs
+        sample = augmenter(key.index, short_side, limit is None or key.epoch < limit, sample_rng)
+        return LoadedSample(sample, sample.target(), tuple(problems))
+
+    def _load_next_readable(self, index: int, problems: list[str]) -> Sample:
+        for offset in range(len(self.dataset)):
+            try:
+                return load_sample(self.dataset.records[(index + offset) % len(self.dataset)])
+            except UnreadableImageError as error:
+                problems.append(str(error))
+        raise ValueError(f"none of the {len(self.dataset)} images can be read; the first problem: {problems[0]}")
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSamples:
+    """Samples as they are, resized by the model's rule."""
+
+    dataset: DetectionDataset
+    preprocessing: Preprocessing
+
+    def __getitem__(self, index: int) -> LoadedSample:
+        """The sample of this image, or a problem."""
+        record = self.dataset.records[index]
+        try:
+            sample = load_sample(record)
+        except UnreadableImageError as error:
+            return LoadedSample(None, None, (str(error),))
+        sample = resize(sample, self.preprocessing.resized_hw(*sample.size_hw))
+        return LoadedSample(sample, sample.target())
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+
+def _load(
+    samples: TrainingSamples | EvaluationSamples, batches: Sequence[Sequence[object]], pad_multiple: int, workers: int
+) -> Iterator[Loaded]:
+    """Batches in order, made by this process or by workers."""
+    collate = partial(_collate, pad_multiple=pad_multiple)
+    return iter(DataLoader(samples, batch_sampler=batches, collate_fn=collate, num_workers=workers))  # type: ignore[arg-type]
+
+
+def _collate(parts: Sequence[LoadedSample], pad_multiple: int) -> Loaded:
+    problems = tuple(problem for part in parts for problem in part.problems)
+    samples = [part.sample for part in parts if part.sample is not None]
+    targets = tuple(part.target for part in parts if part.target is not None)
+    if not samples:
+        return Loaded(None, problems)
+    images = ImageBatch.collate([sample.image for sample in samples], pad_multiple)
+    return Loaded((images, targets), problems, sum(sample.vanished for sample in samples))
+
+
+def _report(problems: Sequence[str], reported: set[str]) -> None:
+    for problem in problems:
+        if problem not in reported:
+            reported.add(problem)
+            logger.warning("%s; it is left out", problem)
+
+
+def _aspect_ratios(dataset: DetectionDataset) -> np.ndarray:
+    return np.array([record.size_hw[1] / record.size_hw[0] for record in dataset.records])
+
+
+def _require_batches(dataset: DetectionDataset, batch_size: int, workers: int) -> None:
+    if len(dataset) == 0:
+        raise ValueError("expected a dataset with at least one image, got an empty one")
+    if batch_size < 1 or workers < 0:
+        raise ValueError(f"expected batch_size >= 1 and workers >= 0, got {batch_size} and {workers}")

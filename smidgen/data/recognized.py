@@ -1,0 +1,46 @@
+"""What a layout hands over: the splits it found at a path, why it thinks so, and how to read each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from smidgen.data.dataset import Record
+from smidgen.data.notes import DatasetNotes
+from smidgen.structures import Classes
+
+SPLIT_ALIASES: dict[str, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SplitContents:
+    """One split, read."""
+
+    classes: Classes
+    records: tuple[Record, ...]
+    notes: DatasetNotes
+
+
+@dataclass(frozen=True, slots=True)
+class Recognized:
+    """because: the files that gave the layout away. splits: name as found -> a function that reads it."""
+
+    because: str
+    splits: Mapping[str, Callable[[], SplitContents]]
+
+
+def canonical_split(name: str) -> str:
+    """train, val or test for their aliases in any case; other names as they are."""
+    lowered = name.lower()
+    return next((split for split, aliases in SPLIT_ALIASES.items() if lowered in aliases), name)
+
+
+def split_in_words(text: str) -> str | None:
+    """The split that a file name speaks of ("instances_train2017" -> "train"), or None."""
+    words = re.findall(r"[a-z]+", text.lower())
+    return next((split for split, aliases in SPLIT_ALIASES.items() if set(words) & set(aliases)), None)
