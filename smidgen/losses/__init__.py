@@ -1,0 +1,23 @@
+"""How wrong the predictions are: terms for supervised sets, and the set loss that makes the sets."""
+
+from smidgen.losses.box_regression import GIoULoss, L1Loss, PairWeighting
+from smidgen.losses.classification import FocalClassification, VarifocalClassification, varifocal_loss
+from smidgen.losses.proposal_labels import LabelRule, keep_classes, only_foreground
+from smidgen.losses.set_loss import Assignment, EvidenceTerm, SetLoss, SetTerm, mean_object_count
+
+__all__ = [
+    "Assignment",
+    "EvidenceTerm",
+    "FocalClassification",
+    "GIoULoss",
+    "L1Loss",
+    "LabelRule",
+    "PairWeighting",
+    "SetLoss",
+    "SetTerm",
+    "VarifocalClassification",
+    "keep_classes",
+    "mean_object_count",
+    "only_foreground",
+    "varifocal_loss",
+]

@@ -1,0 +1,187 @@
+"""Turns a detector's output into supervised sets and adds up what the loss terms say about each.
+
+Carion et al., "End-to-End Object Detection with Transformers", 2020, section 3.1; auxiliary losses after every decoder
+layer from there, proposals from Zhu et al., "Deformable DETR", 2021, denoising from Li et al., "DN-DETR", 2022, and the
+one-to-many branch from Jia et al., "DETRs with Hybrid Matching", 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+import torch.distributed
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from smidgen.losses.proposal_labels import LabelRule, keep_classes
+from smidgen.structures import (
+    DenoisingPredictions,
+    DetectorOutput,
+    Matches,
+    OneToManyPredictions,
+    Predictions,
+    SupervisedSet,
+    Target,
+)
+
+MATCHED_SETS = ("final", "auxiliary", "proposals", "one_to_many")
+
+
+class SetTerm(Protocol):
+    """How wrong one supervised set is: unweighted scalars by name."""
+
+    def __call__(self, supervised: SupervisedSet, progress: float) -> dict[str, Float[Tensor, ""]]: ...
+
+
+class EvidenceTerm(Protocol):
+    """How wrong something else in the output is (a salience map, a count): unweighted scalars by name."""
+
+    def __call__(
+        self, output: DetectorOutput, targets: Sequence[Target], progress: float
+    ) -> dict[str, Float[Tensor, ""]]: ...
+
+
+class Assignment(Protocol):
+    """Which prediction answers for which object."""
+
+    def __call__(self, predictions: Predictions, targets: Sequence[Target]) -> Matches: ...
+
+
+class SetLoss(nn.Module):
+    """The criterion of the DETR family: `criterion(output, targets, progress)`; the loss is the sum of the values.
+
+    assignment: the rule for every set that has to be matched. terms, evidence_terms: (weight, term) pairs; a term that
+    is a module is registered. assignments: other rules by set name ("final", "auxiliary", "proposals", "one_to_many").
+    proposal_labels: what proposals are asked (`keep_classes` or `only_foreground`).
+    """
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        terms: Sequence[tuple[float, SetTerm]],
+        *,
+        evidence_terms: Sequence[tuple[float, EvidenceTerm]] = (),
+        assignments: Mapping[str, Assignment] | None = None,
+        proposal_labels: LabelRule = keep_classes,
+    ) -> None:
+        super().__init__()
+        self.assignments = dict.fromkeys(MATCHED_SETS, assignment) | _known_sets(assignments or {})
+        self.terms = tuple(terms)
+        self.evidence_terms = tuple(evidence_terms)
+        self.proposal_labels = proposal_labels
+        every_term = [term for _, term in [*self.terms, *self.evidence_terms]]
+        self.stateful_terms = nn.ModuleList([term for term in every_term if isinstance(term, nn.Module)])
+
+    def forward(
+        self, output: DetectorOutput, targets: Sequence[Target], progress: float
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Weighted scalars: "<term>" for the last decoder layer, "<term>_<layer>" for earlier ones, and "<term>_<set>"
+        or "<term>_<set>_<layer>" for the other sets.
+
+        targets: one per image, on the output's device. progress: share of the training done, in [0, 1].
+        """
+        losses: dict[str, Tensor] = {}
+        for suffix, supervised in self.supervised_sets(output, targets).items():
+            for weight, term in self.terms:
+                _add(losses, {name + suffix: weight * value for name, value in term(supervised, progress).items()})
+        for weight, evidence_term in self.evidence_terms:
+            values = evidence_term(output, targets, progress)
+            _add(losses, {name: weight * value for name, value in values.items()})
+        return losses
+
+    def supervised_sets(self, output: DetectorOutput, targets: Sequence[Target]) -> dict[str, SupervisedSet]:
+        """Each set by the suffix of its losses' names, with its matches."""
+        targets = tuple(targets)
+        count = mean_object_count(targets, output.final.logits.device)
+        layers = (*output.auxiliary, output.final)
+        sets = self._decoder_sets(layers, targets, count)
+        if output.proposals is not None:
+            relabelled = self.proposal_labels(targets)
+            sets["_proposals"] = self._matched("proposals", None, output.proposals, relabelled, count)
+        if output.denoising is not None:
+            sets |= _denoising_sets(output.denoising, targets, count)
+        if output.one_to_many is not None:
+            sets |= self._one_to_many_sets(output.one_to_many, targets, count)
+        return sets
+
+    def _decoder_sets(
+        self, layers: Sequence[Predictions], targets: tuple[Target, ...], count: Tensor | float
+    ) -> dict[str, SupervisedSet]:
+        names = ["auxiliary"] * (len(layers) - 1) + ["final"]
+        return {
+            _layer_suffix(layer, len(layers)): self._matched(name, layer, predictions, targets, count)
+            for layer, (name, predictions) in enumerate(zip(names, layers, strict=True))
+        }
+
+    def _one_to_many_sets(
+        self, branch: OneToManyPredictions, targets: tuple[Target, ...], count: Tensor | float
+    ) -> dict[str, SupervisedSet]:
+        repeated = tuple(_repeated(target, branch.repeats) for target in targets)
+        normalizer = count * branch.repeats
+        return {
+            "_one_to_many" + _layer_suffix(layer, len(branch.layers)): self._matched(
+                "one_to_many", layer, predictions, repeated, normalizer
+            )
+            for layer, predictions in enumerate(branch.layers)
+        }
+
+    def _matched(
+        self,
+        name: str,
+        layer: int | None,
+        predictions: Predictions,
+        targets: tuple[Target, ...],
+        normalizer: Tensor | float,
+    ) -> SupervisedSet:
+        matches = self.assignments[name](predictions, targets)
+        return SupervisedSet(name, layer, predictions, targets, matches, normalizer)
+
+
+def mean_object_count(targets: Sequence[Target], device: torch.device | str = "cpu") -> Float[Tensor, ""] | float:
+    """Objects of the batch, at least 1; with several processes their mean, so that averaged gradients are those of one
+    process on the whole batch.
+    """
+    count = float(sum(len(target) for target in targets))
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return max(count, 1.0)
+    total = torch.tensor(count, device=device)
+    torch.distributed.all_reduce(total)
+    return (total / torch.distributed.get_world_size()).clamp(min=1.0)
+
+
+def _denoising_sets(
+    denoising: DenoisingPredictions, targets: tuple[Target, ...], count: Tensor | float
+) -> dict[str, SupervisedSet]:
+    """Known matches on every layer; negatives and slots without an object are background."""
+    normalizer = count * denoising.repeats
+    return {
+        "_denoising" + _layer_suffix(layer, len(denoising.layers)): SupervisedSet(
+            "denoising", layer, predictions, targets, denoising.matches, normalizer
+        )
+        for layer, predictions in enumerate(denoising.layers)
+    }
+
+
+def _layer_suffix(layer: int, num_layers: int) -> str:
+    return "" if layer == num_layers - 1 else f"_{layer}"
+
+
+def _repeated(target: Target, repeats: int) -> Target:
+    return replace(target, boxes_xyxy=target.boxes_xyxy.repeat(repeats, 1), labels=target.labels.repeat(repeats))
+
+
+def _known_sets(assignments: Mapping[str, Assignment]) -> dict[str, Assignment]:
+    unknown = sorted(set(assignments) - set(MATCHED_SETS))
+    if unknown:
+        raise ValueError(f"expected assignments for sets among {', '.join(MATCHED_SETS)}, got {', '.join(unknown)}")
+    return dict(assignments)
+
+
+def _add(losses: dict[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    twice = losses.keys() & values.keys()
+    if twice:
+        raise ValueError(f"two loss terms are both called {', '.join(sorted(twice))}; give each term its own name")
+    losses.update(values)
