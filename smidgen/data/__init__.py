@@ -33,7 +33,7 @@ _PUBLIC: dict[str, str] = {
     "training_loader": "smidgen.data.loaders",
 }
 
-__all__ = ["Augmentation", *sorted(_PUBLIC)]  # noqa: PLE0604
+__all__ = ["Augmentation", *sorted(_PUBLIC)]
 
 
 def __getattr__(name: str) -> Any:

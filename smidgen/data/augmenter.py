@@ -9,8 +9,10 @@ import numpy as np
 
 from smidgen.data.augmentation import Augmentation
 from smidgen.data.color import jitter_color
+from smidgen.data.copy_paste import paste_small_objects
 from smidgen.data.cropping import place_window
 from smidgen.data.geometry import cut, flip_horizontally, flip_vertically, resize, turn
+from smidgen.data.mosaic import mosaic
 from smidgen.data.sample import Sample
 from smidgen.structures import Preprocessing
 
@@ -21,7 +23,7 @@ _MOST_ELONGATED = 4
 
 @dataclass(frozen=True, slots=True)
 class Augmenter:
-    """load: index -> sample as it is on disk. count: how many there are. combine: whether images may be combined now."""
+    """load: index -> sample as it is on disk. count: how many images there are."""
 
     augmentation: Augmentation
     preprocessing: Preprocessing
@@ -30,9 +32,25 @@ class Augmenter:
 
     def __call__(self, index: int, short_side: int, combine: bool, rng: np.random.Generator) -> Sample:
         """The augmented sample of image `index`, resized for `short_side`."""
-        sample = self._flipped(self.load(index), rng)
-        sample = self._resized(sample, short_side, rng)
+        if combine and rng.random() < self.augmentation.mosaic:
+            sample = self._mosaic(index, short_side, rng)
+        else:
+            sample = self._resized(self._prepared(index, combine, rng), short_side, rng)
         return jitter_color(sample, self.augmentation, rng)
+
+    def _mosaic(self, index: int, short_side: int, rng: np.random.Generator) -> Sample:
+        others = rng.integers(self.count, size=3)
+        parts = [self._prepared(int(part), True, rng) for part in (index, *others)]
+        return mosaic(parts, self._rule(short_side), self.augmentation, rng)
+
+    def _prepared(self, index: int, combine: bool, rng: np.random.Generator) -> Sample:
+        """Everything that happens at the resolution of the image on disk."""
+        sample = self.load(index)
+        if combine and rng.random() < self.augmentation.copy_paste:
+            foreign = rng.random() < self.augmentation.copy_paste_from_others
+            source = self.load(int(rng.integers(self.count))) if foreign else sample
+            sample = paste_small_objects(sample, source, self.augmentation, rng)
+        return self._flipped(sample, rng)
 
     def _flipped(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if rng.random() < self.augmentation.horizontal_flip:
@@ -46,9 +64,12 @@ class Augmenter:
     def _resized(self, sample: Sample, short_side: int, rng: np.random.Generator) -> Sample:
         if rng.random() < self.augmentation.crop:
             sample = self._cropped(sample, rng)
-        return resize(
-            sample, resize_rule(self.augmentation, self.preprocessing, short_side).resized_hw(*sample.size_hw)
-        )
+        return resize(sample, self._rule(short_side).resized_hw(*sample.size_hw))
+
+    def _rule(self, short_side: int) -> Preprocessing:
+        """The model's resize rule with the drawn short side."""
+        long_side = self.augmentation.long_side or self.preprocessing.long_side
+        return replace(self.preprocessing, short_side=short_side, long_side=max(long_side, short_side))
 
     def _cropped(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """The DETR recipe's second branch: resize, then cut a window of random size and shape."""
@@ -59,12 +80,6 @@ class Augmenter:
         height, width = (_window_side(settings.crop_sides, limit, rng) for limit in sample.size_hw)
         window = place_window(sample, (height, width), settings.crop_around_objects, rng)
         return cut(sample, window, settings.visibility)
-
-
-def resize_rule(augmentation: Augmentation, preprocessing: Preprocessing, short_side: int) -> Preprocessing:
-    """The model's resize rule with the drawn short side."""
-    long_side = augmentation.long_side or preprocessing.long_side
-    return replace(preprocessing, short_side=short_side, long_side=max(long_side, short_side))
 
 
 def draw_short_side(augmentation: Augmentation, preprocessing: Preprocessing, rng: np.random.Generator) -> int:

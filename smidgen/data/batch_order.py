@@ -1,4 +1,4 @@
-"""Which images make up which batch of an epoch: shuffled, similar shapes together, the same for any number of workers."""
+"""Which images make up which batch of an epoch: shuffled, similar shapes together, independent of workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ORDER_STREAM, _SAMPLE_STREAM, _BATCH_STREAM = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class SampleKey:
-    """Everything that decides a training sample. index: image; position: place in the epoch over all ranks; step: batch."""
+    """What decides a training sample. index: image; position: place in the epoch over all ranks; step: its batch."""
 
     epoch: int
     step: int

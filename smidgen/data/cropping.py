@@ -23,7 +23,7 @@ def place_window(sample: Sample, size_hw: tuple[int, int], around: float, rng: n
 
 
 def _containing(start: float, stop: float, length: int, last: int) -> tuple[int, int]:
-    """Window starts in 0..last for which [start, stop] lies inside; around its center where it is longer than the window."""
+    """Window starts in 0..last for which [start, stop] lies inside, or is centered where it is too long for that."""
     lowest, highest = int(np.ceil(stop)) - length, int(np.floor(start))
     if lowest > highest:
         lowest = highest = round((start + stop - length) / 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class DetectionDataset:
     split: str
     classes: Classes
     records: Sequence[Record]
-    notes: DatasetNotes = DatasetNotes()
+    notes: DatasetNotes = field(default_factory=DatasetNotes)
 
     def __len__(self) -> int:
         return len(self.records)

@@ -1,7 +1,7 @@
 """Flips, turns, resizing and cutting of an image together with its boxes (torchvision's v2 functions where they exist).
 
-Coordinates are continuous: a pixel column x spans [x, x + 1], so a flip maps x to width - x. No box is dropped for being
-small: only what has no area left goes, and it is counted in `Sample.vanished` unless it lies outside a cut.
+Coordinates are continuous: a pixel column x spans [x, x + 1], so a flip maps x to width - x. No box is dropped for
+being small: only what has no area left goes, and it is counted in `Sample.vanished` unless it lies outside a cut.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def turn(sample: Sample, quarters: int) -> Sample:
 
 
 def resize(sample: Sample, size_hw: tuple[int, int]) -> Sample:
-    """Resize to exactly this size (bilinear, antialiased, rounded to uint8); boxes keep their normalized coordinates."""
+    """Resize to exactly this size (bilinear, antialiased, uint8); boxes keep their normalized coordinates."""
     before = sample.size_hw
     resized = replace(
         sample,

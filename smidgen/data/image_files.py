@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2"})
@@ -117,6 +117,6 @@ def _reason(path: Path | str, error: Exception) -> str:
     file = Path(path)
     if file.is_file() and file.stat().st_size == 0:
         return "the file is empty (zero bytes)"
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "it is not a picture in a known format"
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Opening a dataset whose layout is recognized, or named; a new layout is one file with EXPECTS and recognize, and a line here."""
+"""Opening a dataset whose layout is recognized or named; a new layout is one file like coco_layout, and a line here."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ Batch = tuple[ImageBatch, tuple[Target, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a worker hands over. batch: None where no image could be read. problems: one sentence per unreadable file."""
+    """What a worker hands over. batch: None where no image could be read. problems: a sentence per unreadable file."""
 
     batch: Batch | None
     problems: tuple[str, ...] = ()

@@ -15,8 +15,8 @@ from smidgen.structures import Target
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """boxes_xyxy, ignore_xyxy: pixels of `image`, inside it. original_hw: size of the image on disk in
-    pixels. vanished: boxes that lost all area to rounding so far. (Of several combined images, the first gives id and size.)
+    """boxes_xyxy, ignore_xyxy: pixels of `image`, inside it. original_hw: size of the image on disk.
+    vanished: boxes that lost all area to rounding so far. Of several combined images the first gives id and size.
     """
 
     image: UInt8[Tensor, "3 H W"]
