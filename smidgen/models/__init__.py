@@ -1,34 +1,234 @@
-"""The systems, each a short composition of parts. CATALOGUE names them; nothing is imported until one is built."""
+"""The systems, each a short composition of parts. CATALOGUE names them; nothing heavy is imported until one is built."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatch
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 if TYPE_CHECKING:
     from torch import nn
 
     from smidgen.structures import Classes
 
+__all__ = [
+    "CATALOGUE",
+    "PARTS",
+    "Entry",
+    "configure",
+    "create_criterion",
+    "create_model",
+    "list_models",
+    "register_model",
+    "register_part",
+    "trainable_from_scratch",
+]
+
 
 @dataclass(frozen=True)
 class Entry:
     """How a catalogue name is built.
 
-    config, model, criterion: "module:attribute" (or the object itself) of the configuration dataclass, the builder
-    `(config) -> model` and the builder `(config) -> criterion`. settings: what this size changes in the configuration.
-    paper: one line for `smidgen models`.
+    config, model, criterion: "module:attribute", or the object itself, of the configuration dataclass, of the builder
+    `(config, pretrained) -> model` and of the builder `(config) -> criterion`. settings: what this size changes in the
+    configuration (nested mappings for nested dataclasses). about: one line for `smidgen models`.
     """
 
     config: str | type
     model: str | Callable[..., Any]
     criterion: str | Callable[..., Any]
     settings: Mapping[str, Any] = field(default_factory=dict)
-    paper: str = ""
+    about: str = ""
 
 
-CATALOGUE: dict[str, Entry] = {}
+def _merged(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(settings)
+    for key, value in overrides.items():
+        value = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+# Small enough to train on two CPU cores, with group norm instead of pretrained weights.
+NANO: dict[str, Any] = {
+    "backbone": {
+        "name": "resnet10t",
+        "norm": "group",
+        "options": {"channels": [32, 64, 128, 256], "stem_width": 32},
+    },
+    "num_levels": 3,
+    "num_queries": 150,
+    "transformer": {
+        "width": 128,
+        "num_heads": 4,
+        "feed_forward": 256,
+        "encoder_layers": 2,
+        "decoder_layers": 3,
+    },
+    "preprocessing": {"short_side": 384, "long_side": 640},
+}
+
+
+def _sizes(module: str, builder: str, config: str, about: str, **variant: Any) -> dict[str, Entry]:
+    """Size suffix -> entry; `variant` holds what the variant changes at every size."""
+    path = f"smidgen.models.{module}"
+
+    def entry(size: str, settings: Mapping[str, Any]) -> Entry:
+        return Entry(
+            f"{path}:{config}", f"{path}:{builder}", f"{path}:{builder}_criterion", settings, f"{about}, {size}"
+        )
+
+    nano = _merged(NANO, {**variant, "num_levels": variant.get("num_levels", 4) - 1})
+    return {"_r50": entry("ResNet-50", variant), "_nano": entry("for two CPU cores", nano)}
+
+
+def _named(name: str, sizes: Mapping[str, Entry]) -> dict[str, Entry]:
+    return {name + size: entry for size, entry in sizes.items()}
+
+
+CATALOGUE: dict[str, Entry] = {
+    **_named(
+        "deformable_detr_one_stage",
+        _sizes("deformable_detr", "one_stage", "OneStageConfig", "Deformable DETR in one stage"),
+    ),
+    **_named(
+        "deformable_detr_refine",
+        _sizes("deformable_detr", "one_stage", "OneStageConfig", "Deformable DETR with box refinement", refine=True),
+    ),
+    **_named(
+        "deformable_detr",
+        _sizes("deformable_detr", "two_stage", "TwoStageConfig", "Deformable DETR in two stages"),
+    ),
+    **_named(
+        "dab_deformable_detr",
+        _sizes("dab_deformable_detr", "dab_deformable_detr", "DABDeformableDETRConfig", "DAB-Deformable DETR"),
+    ),
+    **_named(
+        "dn_deformable_detr",
+        _sizes("dn_deformable_detr", "dn_deformable_detr", "DNDeformableDETRConfig", "DN-Deformable DETR"),
+    ),
+    **_named("dino", _sizes("dino", "dino", "DINOConfig", "DINO")),
+    **_named(
+        "dino_5scale",
+        _sizes("dino", "dino", "DINOConfig", "DINO from stride 4", num_levels=5, backbone={"strides": [4, 8, 16, 32]}),
+    ),
+    **_named("dino_plus", _sizes("dino_plus", "dino_plus", "DINOPlusConfig", "DINO with position relation")),
+}
+
+# (stage, name) -> factory(config) of parts registered from outside.
+PARTS: dict[tuple[str, str], Callable[[Any], Any]] = {}
+
+
+def register_model(name: str, entry: Entry) -> None:
+    """Add a system to the catalogue, so that every verb and function accepts its name."""
+    if name in CATALOGUE:
+        raise ValueError(f"expected a new name, got {name!r}, which the catalogue already holds")
+    CATALOGUE[name] = entry
+
+
+def register_part(stage: str, name: str, factory: Callable[[Any], Any]) -> None:
+    """Make `factory(config)` available as `model.parts.<stage>=<name>` in every DETR-family system.
+
+    stage: a keyword of `smidgen.models.detr.DETR` ("selection", "encoder", ...).
+    """
+    PARTS[stage, name] = factory
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Catalogue names that match a shell pattern, in alphabetical order."""
+    return sorted(name for name in CATALOGUE if fnmatch(name, pattern))
+
+
+def configure(name: str, overrides: Mapping[str, Any] | None = None) -> Any:
+    """The configuration of a catalogue name with `overrides` (nested mappings or dataclasses), validated.
+
+    Raises ValueError for an unknown name or field (with the nearest one) or a value of the wrong type.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    entry = _lookup(name)
+    kind = _resolve(entry.config)
+    settings = _merged(entry.settings, overrides or {})
+    _check_fields(kind, settings, "model")
+    try:
+        return TypeAdapter(kind).validate_python(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in ("model", *first["loc"]))
+        raise ValueError(f"{path}: {first['msg']}, got {first.get('input')!r}") from error
+
+
+def create_model(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    classes: Classes | None = None,
+    pretrained: bool = False,
+    config: Any = None,
+    **overrides: Any,
+) -> nn.Module:
+    """Build a system by its catalogue name.
+
+    classes: names and dataset ids of the classes (or only `num_classes`). pretrained: ImageNet weights for the backbone,
+    from timm. overrides: fields of the system's configuration; `config`: a finished one instead.
+    Raises ValueError for unknown names and fields, RuntimeError where pretrained weights cannot be had.
+    """
+    from smidgen.structures import Classes
+
+    count = len(classes) if classes is not None else num_classes
+    if config is None:
+        if count is None:
+            raise ValueError("expected num_classes or classes to build a model, got neither")
+        config = configure(name, {**overrides, "num_classes": count})
+    if count is not None and count != config.num_classes:
+        raise ValueError(f"expected {config.num_classes} classes as in the configuration, got {count}")
+    model: nn.Module = _resolve(_lookup(name).model)(config, pretrained)
+    model.name, model.config = name, config
+    model.classes = classes or Classes.numbered(config.num_classes)
+    return model
+
+
+def create_criterion(model: nn.Module) -> nn.Module:
+    """The loss a model is trained with, from its name and configuration."""
+    criterion: nn.Module = _resolve(_lookup(str(model.name)).criterion)(model.config)
+    return criterion
+
+
+def trainable_from_scratch(config: Any) -> Any:
+    """The configuration with trained batch norms in place of frozen ones, which mean nothing without pretrained weights."""
+    from dataclasses import replace
+
+    if config.backbone.norm != "frozen":
+        return config
+    return replace(config, backbone=replace(config.backbone, norm="batch"))
+
+
+def _lookup(name: str) -> Entry:
+    if name not in CATALOGUE:
+        near = get_close_matches(name, CATALOGUE, n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else "; `smidgen models` lists them"
+        raise ValueError(f"expected the name of a model, got {name!r}{hint}")
+    return CATALOGUE[name]
+
+
+def _resolve(target: Any) -> Any:
+    if not isinstance(target, str):
+        return target
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _check_fields(kind: type, settings: Mapping[str, Any], path: str) -> None:
+    hints = get_type_hints(kind)
+    names = [item.name for item in fields(kind)]
+    for key, value in settings.items():
+        if key not in names:
+            near = get_close_matches(key, names, n=1)
+            hint = f"; did you mean {path}.{near[0]}?" if near else ""
+            raise ValueError(f"{path}.{key} is not a field of {kind.__name__} ({', '.join(names)}){hint}")
+        if isinstance(value, Mapping) and is_dataclass(hints[key]):
+            _check_fields(hints[key], value, f"{path}.{key}")

@@ -1,9 +1,9 @@
 """Queries made from the objects themselves, noised, which the decoder learns to put right.
 
 `Denoising`: Li et al., "DN-DETR: Accelerate DETR Training by Introducing Query DeNoising", 2022.
-`ContrastiveDenoising`: Zhang et al., "DINO: DETR with Improved DeNoising Anchor Boxes", 2023, section 3.3, with a negative
-beside each positive. The official code walks over images and groups; here every object of every copy is noised and placed
-at once.
+`ContrastiveDenoising`: Zhang et al., "DINO: DETR with Improved DeNoising Anchor Boxes", 2023, section 3.3, with a
+negative beside each positive. The official code walks over images and groups; here every object of every copy is noised
+and placed at once.
 
 The label table's gradient: forward looks the table up even when a batch has no objects, and an empty lookup has a
 gradient of zeros. So the table takes part in every backward pass, also under DistributedDataParallel, as long as the
@@ -291,10 +291,7 @@ def _place(
 def _group_rule(groups: Literal["clean", "official"] | GroupRule, num_queries: int) -> GroupRule:
     if callable(groups):
         return groups
-    rules: dict[str, GroupRule] = {"clean": GroupsThatFit(num_queries), "official": OfficialGroups(num_queries)}
-    if groups not in rules:
-        raise ValueError(f'expected groups to be "clean", "official" or a rule, got {groups!r}')
-    return rules[groups]
+    return OfficialGroups(num_queries) if groups == "official" else GroupsThatFit(num_queries)
 
 
 def _checked_table_size(table_size: int | None, num_classes: int) -> int:

@@ -16,19 +16,27 @@ class FeaturePyramid:
     """Maps from fine to coarse.
 
     padding: per level, True at cells that show no image.
-    strides: nominal pixels per cell; canvas_hw: the padded canvas in pixels.
+    strides: nominal pixels per cell; canvas_padding: the mask of the padded canvas in pixels, from which every level's
+    mask is sampled (a level added later reads it, too).
     """
 
-    levels: tuple[Float[Tensor, "B C_l H_l W_l"], ...]
-    padding: tuple[Bool[Tensor, "B H_l W_l"], ...]
+    levels: tuple[Float[Tensor, "B _ _ _"], ...]
+    padding: tuple[Bool[Tensor, "B _ _"], ...]
     strides: tuple[int, ...]
-    canvas_hw: tuple[int, int]
+    canvas_padding: Bool[Tensor, "B H W"]
 
     @staticmethod
-    def of(levels: Sequence[Float[Tensor, "B C_l H_l W_l"]], padding: Bool[Tensor, "B H W"], strides: Sequence[int]) -> FeaturePyramid:
+    def of(
+        levels: Sequence[Float[Tensor, "B _ _ _"]], padding: Bool[Tensor, "B H W"], strides: Sequence[int]
+    ) -> FeaturePyramid:
         """A pyramid whose masks are read from the canvas's padding."""
         masks = tuple(resize_padding(padding, (level.shape[-2], level.shape[-1])) for level in levels)
-        return FeaturePyramid(tuple(levels), masks, tuple(strides), (padding.shape[-2], padding.shape[-1]))
+        return FeaturePyramid(tuple(levels), masks, tuple(strides), padding)
+
+    @property
+    def canvas_hw(self) -> tuple[int, int]:
+        """Height and width of the padded canvas in pixels."""
+        return self.canvas_padding.shape[-2], self.canvas_padding.shape[-1]
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:

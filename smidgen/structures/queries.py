@@ -106,7 +106,9 @@ class Queries:
         def rows(values: list[Tensor | None], empty: list[Tensor]) -> Tensor | None:
             if all(value is None for value in values):
                 return None
-            return torch.cat([spare if value is None else value for value, spare in zip(values, empty, strict=True)], dim=1)
+            return torch.cat(
+                [spare if value is None else value for value, spare in zip(values, empty, strict=True)], dim=1
+            )
 
         no_padding = [torch.zeros(size, dtype=torch.bool, device=device) for size in sizes]
         no_origin = [torch.full(size, -1, dtype=torch.long, device=device) for size in sizes]

@@ -73,9 +73,7 @@ class Target:
 def _normalized_cxcywh(boxes_xyxy: Tensor, size_hw: tuple[int, int]) -> Tensor:
     height, width = size_hw
     x0, y0, x1, y1 = boxes_xyxy.unbind(-1)
-    return torch.stack(
-        [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height], dim=-1
-    )
+    return torch.stack([(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height], dim=-1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Image to features: backbones and necks."""

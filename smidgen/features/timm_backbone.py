@@ -1,0 +1,87 @@
+"""Any convolutional or hierarchical network of timm as a pyramid of feature maps.
+
+Norms: "frozen" turns batch norms into fixed buffers (the DETR family with ImageNet weights; parameters then count as in the
+official codes) and freezes the first stages; "batch" trains them; "group" builds the network with group norms, which is what
+small batches without pretrained weights need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import timm
+from timm.layers import GroupNorm, freeze_batch_norm_2d
+from torch import nn
+
+from smidgen.structures import FeaturePyramid, ImageBatch
+
+Norm = Literal["frozen", "batch", "group"]
+
+
+class TimmBackbone(nn.Module):
+    """`name` of timm, read at the given strides (finest first).
+
+    frozen_stages: with norm="frozen", how many of the network's stages (stem counts as the first) receive no gradient.
+    options: passed to timm.create_model. pretrained: ask timm for weights (needs the network).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        strides: Sequence[int] = (8, 16, 32),
+        *,
+        norm: Norm = "frozen",
+        frozen_stages: int = 2,
+        pretrained: bool = False,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.body = _create(name, norm, pretrained, dict(options or {}))
+        reductions = list(self.body.feature_info.reduction())
+        missing = [stride for stride in strides if stride not in reductions]
+        if missing:
+            raise ValueError(
+                f"expected strides out of {reductions} for the backbone {name!r}, got {tuple(strides)}; "
+                "change model.backbone.strides"
+            )
+        self.indices = tuple(reductions.index(stride) for stride in strides)
+        self.strides = tuple(strides)
+        self.channels = tuple(self.body.feature_info.channels()[index] for index in self.indices)
+        if norm == "frozen":
+            self.body = freeze_batch_norm_2d(self.body)
+            self._freeze(frozen_stages)
+
+    def forward(self, images: ImageBatch) -> FeaturePyramid:
+        """Maps of the chosen strides; `images` must be normalized."""
+        maps = self.body(images.pixels)
+        return FeaturePyramid.of([maps[index] for index in self.indices], images.padding, self.strides)
+
+    def _freeze(self, stages: int) -> None:
+        boundaries = [info["module"] for info in self.body.feature_info.get_dicts()][:stages]
+        remaining = set(boundaries)
+        for child_name, child in self.body.named_children():
+            if not remaining:
+                break
+            child.requires_grad_(False)
+            remaining.discard(child_name)
+
+
+def _create(name: str, norm: Norm, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+    if name not in timm.list_models():
+        raise ValueError(
+            f"expected a model name of timm, got {name!r}; see timm.list_models(); change model.backbone.name"
+        )
+    if norm == "group":
+        options["norm_layer"] = partial(GroupNorm, num_groups=options.pop("num_groups", 8))
+    try:
+        body: nn.Module = timm.create_model(name, features_only=True, pretrained=pretrained, **options)
+    except Exception as error:
+        if not pretrained:
+            raise
+        raise RuntimeError(
+            f"could not get pretrained weights of {name!r} ({type(error).__name__}: {error}); "
+            "without network access use pretrained=False or a local checkpoint"
+        ) from error
+    return body

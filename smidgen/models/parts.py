@@ -1,0 +1,90 @@
+"""Parts of the DETR family built from its configuration, so that each system's file shows only what is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from smidgen.assignment import HungarianAssignment
+from smidgen.features.timm_backbone import TimmBackbone
+from smidgen.losses import FocalClassification, GIoULoss, L1Loss, SetLoss, keep_classes, only_foreground
+from smidgen.models.config import BackboneConfig, SetLossConfig, TransformerConfig
+from smidgen.nn.deformable_layers import DeformableDecoderLayer, DeformableEncoderLayer
+from smidgen.nn.initialize import box_head, class_head
+from smidgen.queries.denoising import ContrastiveDenoising
+from smidgen.tokens.deformable_encoder import DeformableEncoder
+
+
+def backbone(config: BackboneConfig, pretrained: bool) -> TimmBackbone:
+    """The timm network of the configuration."""
+    return TimmBackbone(
+        config.name,
+        config.strides,
+        norm=config.norm,
+        frozen_stages=config.frozen_stages,
+        pretrained=pretrained,
+        options=config.options,
+    )
+
+
+def deformable_encoder(sizes: TransformerConfig, num_levels: int) -> DeformableEncoder:
+    """An encoder over all tokens."""
+    return DeformableEncoder(
+        lambda: DeformableEncoderLayer(
+            sizes.width, sizes.num_heads, num_levels, sizes.num_points, sizes.feed_forward, sizes.dropout
+        ),
+        sizes.encoder_layers,
+    )
+
+
+def decoder_layer(sizes: TransformerConfig, num_levels: int) -> Callable[[], DeformableDecoderLayer]:
+    """A maker of decoder layers."""
+    return lambda: DeformableDecoderLayer(
+        sizes.width, sizes.num_heads, num_levels, sizes.num_points, sizes.feed_forward, sizes.dropout
+    )
+
+
+def heads(
+    sizes: TransformerConfig, num_classes: int, size_bias: float = 0.0
+) -> tuple[list[nn.Module], list[nn.Module]]:
+    """Class and box heads of their own for every decoder layer; `size_bias` of the first box head only."""
+    layers = range(sizes.decoder_layers)
+    return (
+        [class_head(sizes.width, num_classes) for _ in layers],
+        [box_head(sizes.width, 0.0 if layer else size_bias) for layer in layers],
+    )
+
+
+def contrastive_denoising(config: Any, table_size: int) -> ContrastiveDenoising:
+    """DINO's denoising by the fields `denoising_queries`, `label_noise`, `box_noise` and `parity` of a configuration.
+
+    table_size: rows of the label table, which differ between the official codes.
+    """
+    return ContrastiveDenoising(
+        config.num_classes,
+        config.transformer.width,
+        num_queries=config.denoising_queries,
+        label_noise=config.label_noise,
+        box_noise=config.box_noise,
+        table_size=table_size,
+        eps=1e-3 if config.parity else 1e-5,
+    )
+
+
+def set_loss(config: SetLossConfig, parity: bool, *, binary_proposals: bool = False) -> SetLoss:
+    """Focal, L1 and GIoU terms under Hungarian assignment. parity: GIoU keeps the official 1e-6 in its denominators.
+
+    binary_proposals: proposals learn object / no object on class 0 instead of the objects' classes.
+    """
+    eps = 1e-6 if parity else 0.0
+    assignment = HungarianAssignment(
+        classification=config.cost_classification, l1=config.cost_l1, giou=config.cost_giou, giou_eps=eps
+    )
+    terms = [
+        (config.classification, FocalClassification()),
+        (config.l1, L1Loss()),
+        (config.giou, GIoULoss(eps=eps)),
+    ]
+    return SetLoss(assignment, terms, proposal_labels=only_foreground if binary_proposals else keep_classes)

@@ -1,0 +1,33 @@
+"""Initial values shared by heads and projections of the DETR family."""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+from smidgen.nn.mlp import MLP
+
+
+def class_head(width: int, num_classes: int, prior: float = 0.01) -> nn.Linear:
+    """Sigmoid classifier whose bias makes every class start with probability `prior` (Lin et al., focal loss, 2017)."""
+    head = nn.Linear(width, num_classes)
+    nn.init.constant_(head.bias, -math.log((1 - prior) / prior))
+    return head
+
+
+def box_head(width: int, size_bias: float = 0.0) -> MLP:
+    """Three-layer box regressor whose last layer starts at zero; `size_bias` is the initial logit offset of w and h."""
+    head = MLP(width, width, width, 4)
+    nn.init.zeros_(head.layers[-1].weight)
+    nn.init.zeros_(head.layers[-1].bias)
+    nn.init.constant_(head.layers[-1].bias[2:], size_bias)
+    return head
+
+
+def xavier_linear(width_in: int, width_out: int) -> nn.Linear:
+    """Linear layer with Xavier-uniform weight and zero bias."""
+    layer = nn.Linear(width_in, width_out)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

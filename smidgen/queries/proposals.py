@@ -1,0 +1,49 @@
+"""Every token proposes a box and a class score (two-stage Deformable DETR, Zhu et al. 2021, appendix A.4)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from smidgen.nn.initialize import box_head, class_head, xavier_linear
+from smidgen.structures import Proposals, Tokens
+from smidgen.tokens.flatten import cell_centers
+
+
+class ProposalHead(nn.Module):
+    """Base box: the cell's center with sides 0.05 * 2^level of the image; heads predict class logits and a correction.
+
+    A token is valid if it shows the image and all four numbers of its base box lie in (0.01, 0.99). Invalid tokens are
+    zeroed before the projection; their boxes are exactly 1.
+    """
+
+    def __init__(self, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.projection = xavier_linear(width, width)
+        self.norm = nn.LayerNorm(width)
+        self.class_head = class_head(width, num_classes)
+        self.box_head = box_head(width)
+
+    def forward(self, tokens: Tokens) -> Proposals:
+        """Logits, boxes and projected content of every token."""
+        base, valid = base_boxes(tokens)
+        content = self.norm(self.projection(tokens.content.masked_fill(~valid[..., None], 0.0)))
+        logit = torch.logit(base.clamp(0.01, 0.99)).masked_fill(~valid[..., None], torch.inf)
+        return Proposals(
+            logits=self.class_head(content),
+            boxes_cxcywh=(self.box_head(content) + logit).sigmoid(),
+            content=content,
+            valid=valid,
+        )
+
+
+def base_boxes(tokens: Tokens) -> tuple[Float[Tensor, "B N 4"], Bool[Tensor, "B N"]]:
+    """Base boxes (cx, cy, w, h) in [0, 1] of the image without padding, and which tokens may propose."""
+    centers = cell_centers(tokens)
+    sides = [
+        centers.new_full((rows * columns, 2), 0.05 * 2.0**level) for level, (rows, columns) in enumerate(tokens.shapes)
+    ]
+    base = torch.cat([centers, torch.cat(sides).expand(centers.shape[0], -1, -1)], dim=-1)
+    inside = ((base > 0.01) & (base < 0.99)).all(dim=-1)
+    return base, inside & ~tokens.padding

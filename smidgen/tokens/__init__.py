@@ -1,0 +1,1 @@
+"""Features to tokens: which places deserve work, and context between them."""

@@ -1,0 +1,106 @@
+"""Every golden case of a system that is built passes; kinds of systems not built yet stand in PENDING."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from golden import Case, cases, golden_folder
+from runners_attention import run_msdeform_attn
+from runners_baselines import run_baseline, run_cdn, run_dino_eval
+
+RUNNERS: dict[str, Callable[[Case], None]] = {
+    "baselines/deformable_two_stage": run_baseline,
+    "baselines/dab_deformable_two_stage": run_baseline,
+    "baselines/dn_deformable": run_baseline,
+    "baselines/dino": run_baseline,
+    "lsq_detr/dino_eval": run_dino_eval,
+    "lsq_detr/cdn": run_cdn,
+    "salience_detr/msdeform_attn": run_msdeform_attn,
+}
+
+# Kinds whose system is not built yet. This list only shrinks.
+PENDING: frozenset[str] = frozenset(
+    {
+        *(
+            f"salience_detr/{kind}"
+            for kind in (
+                "salience_targets",
+                "neck",
+                "salience_encoder",
+                "nms_selection",
+                "transformer_eval",
+                "cdn_queries",
+                "losses",
+                "detector_eval",
+                "detector_train_losses",
+            )
+        ),
+        *(
+            f"lsq_detr/{kind}"
+            for kind in (
+                "ccm_cgfe",
+                "stratified_topk",
+                "scale_weights",
+                "full_eval",
+                "matcher_losses",
+                "train_step",
+            )
+        ),
+        *(
+            f"cross_dino/{kind}"
+            for kind in (
+                "strip_block",
+                "strip_mlp",
+                "clap_plan",
+                "clap_backbone",
+                "cctm",
+                "boost_loss",
+                "boost_weight",
+            )
+        ),
+        *(
+            f"paq_detr/{kind}"
+            for kind in (
+                "assign",
+                "mixing",
+                "head_dense",
+                "head_factorized",
+                "varifocal",
+                "gini",
+                "activation_count",
+            )
+        ),
+        *(
+            f"querydet/{kind}"
+            for kind in (
+                "fpn_p2_p7",
+                "anchors_p2_p7",
+                "query_targets",
+                "losses",
+                "sparse_head",
+                "csq_key_mapping",
+                "csq_end_to_end",
+                "query_variants_cq_ccq_context",
+                "visdrone_split",
+                "visdrone_eval",
+            )
+        ),
+        "evaluation/detection_metrics",
+        "evaluation/visdrone_toolkit",
+    }
+)
+
+
+@pytest.mark.skipif(not golden_folder().is_dir(), reason="no golden folder beside the checkout; set SMIDGEN_GOLDEN")
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in cases()])
+def test_golden_case(case: Case, request: pytest.FixtureRequest) -> None:
+    if case.kind in PENDING:
+        request.applymarker(pytest.mark.xfail(reason=f"{case.kind}: its system is not built yet", strict=True))
+        raise NotImplementedError(case.kind)
+    assert case.kind in RUNNERS, f"no runner for the kind {case.kind!r} of {case.id}"
+    RUNNERS[case.kind](case)
+
+
+def test_no_kind_is_both_built_and_pending() -> None:
+    assert not PENDING & set(RUNNERS)
