@@ -20,8 +20,9 @@ class Augmentation:
     """Short sides to draw from; empty = the model's `preprocessing.short_side`."""
     long_side: int | None = None
     """The long side is never resized beyond this; None = the model's `preprocessing.long_side`."""
-    short_side_per: Literal["image", "batch"] = "image"
-    """Whether each image draws its own short side (DETR) or a batch draws one (less padding)."""
+    shapes_per: Literal["image", "batch"] = "image"
+    """Who draws what decides an image's shape (short side, quarter turns, window, mosaic): each image for itself, as in
+    DETR, or one draw for all images of a batch, which then hardly needs padding."""
 
     # --- flips and turns ---
     horizontal_flip: float = 0.5
@@ -59,6 +60,8 @@ class Augmentation:
     """Objects whose sqrt(width * height) is at most this, in pixels of the image on disk, are pasted."""
     copy_paste_context: float = 0.25
     """Pixels taken along on every side of a pasted object, as a share of its longer side (at least 2 px)."""
+    copy_paste_difference: float = 0.08
+    """Most by which the pixels around a pasted object may differ from those they cover, on average; 1 = full range."""
     copy_paste_from_others: float = 0.5
     """Share of pasting images that take their objects from another image instead of from themselves."""
     combine_epochs: int | None = None
@@ -103,7 +106,7 @@ class Augmentation:
         return Augmentation(
             short_sides=sides,
             long_side=largest * 5 // 3,
-            short_side_per="batch",
+            shapes_per="batch",
             vertical_flip=0.5 if aerial else 0.0,
             quarter_turns=0.5 if aerial else 0.0,
             crop=0.5,
@@ -127,6 +130,7 @@ _PROBABILITIES = (
     "mosaic",
     "copy_paste",
     "copy_paste_from_others",
+    "copy_paste_difference",
 )
 
 

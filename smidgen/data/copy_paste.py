@@ -1,8 +1,8 @@
 """Pasting small objects, with the pixels around them, to places of an image where nothing is labelled.
 
-Kisantal et al., "Augmentation for small object detection", 2019, paste segmented objects. Boxes have no outline, so here
-the surroundings come along and fade out toward the patch's border; objects whose surroundings show another object stay
-where they are, since a piece of it would arrive without a label.
+Kisantal et al., "Augmentation for small object detection", 2019, paste segmented objects. Boxes have no outline, so
+the surroundings come along here, fade out toward the patch's border, and must resemble those of the new place. Objects
+whose surroundings show another object stay where they are, since a piece of it would arrive without a label.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def paste_small_objects(sample: Sample, source: Sample, augmentation: Augmentati
     boxes, labels = [sample.boxes_xyxy], [sample.labels]
     for chosen in rng.choice(candidates, size=count):
         patch = _cut_patch(source, int(chosen), augmentation, rng)
-        place = _free_place(patch, sample.size_hw, occupied, rng)
+        place = _place(image, patch, occupied, augmentation.copy_paste_difference, rng)
         if place is None:
             continue
         _blend(image, patch, place)
@@ -107,23 +107,43 @@ def _mirrored(patch: Patch) -> Patch:
     )
 
 
-def _free_place(
-    patch: Patch, size_hw: tuple[int, int], occupied: npt.NDArray[np.float64], rng: np.random.Generator
+def _place(
+    image: UInt8[Tensor, "3 H W"],
+    patch: Patch,
+    occupied: npt.NDArray[np.float64],
+    largest_difference: float,
+    rng: np.random.Generator,
 ) -> Window | None:
-    """A place where the patch covers nothing labelled; None where several tries find none."""
+    """Of several places where the patch covers nothing labelled, the one that resembles its surroundings most."""
     height, width = (int(side) for side in patch.image.shape[-2:])
-    if height > size_hw[0] or width > size_hw[1]:
+    if height > image.shape[-2] or width > image.shape[-1]:
         return None
-    top = rng.integers(0, size_hw[0] - height, endpoint=True, size=_PLACES_TRIED)
-    left = rng.integers(0, size_hw[1] - width, endpoint=True, size=_PLACES_TRIED)
-    places = np.stack([left, top, left + width, top + height], axis=1).astype(np.float64)
-    free = np.flatnonzero(~_overlapping(places, occupied).any(axis=1))
-    return Window(int(top[free[0]]), int(left[free[0]]), height, width) if len(free) else None
+    top = rng.integers(0, image.shape[-2] - height, endpoint=True, size=_PLACES_TRIED)
+    left = rng.integers(0, image.shape[-1] - width, endpoint=True, size=_PLACES_TRIED)
+    corners = np.stack([left, top, left + width, top + height], axis=1).astype(np.float64)
+    free = np.flatnonzero(~_overlapping(corners, occupied).any(axis=1))
+    places = [Window(int(top[index]), int(left[index]), height, width) for index in free]
+    differences = [_difference(image, patch, place) for place in places]
+    best = int(np.argmin(differences)) if places else 0
+    return places[best] if places and differences[best] <= largest_difference else None
+
+
+def _difference(image: UInt8[Tensor, "3 H W"], patch: Patch, place: Window) -> float:
+    """Mean absolute difference of the pixels around the object, 1 = black to white."""
+    surroundings = patch.opacity < 1
+    if not surroundings.any():
+        return 0.0
+    there = _region(image, place)[:, surroundings].float()
+    return float((there - patch.image[:, surroundings].float()).abs().mean() / 255)
+
+
+def _region(image: UInt8[Tensor, "3 H W"], place: Window) -> UInt8[Tensor, "3 h w"]:
+    return image[:, place.top : place.top + place.height, place.left : place.left + place.width]
 
 
 def _blend(image: UInt8[Tensor, "3 H W"], patch: Patch, place: Window) -> None:
     """In place."""
-    region = image[:, place.top : place.top + place.height, place.left : place.left + place.width]
+    region = _region(image, place)
     mixed = region.float().lerp(patch.image.float(), patch.opacity)
     region.copy_(mixed.round_())
 

@@ -64,7 +64,7 @@ def read_size_hw(path: Path | str) -> tuple[int, int]:
         with warnings.catch_warnings(), Image.open(path) as picture:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             width, height = picture.size
-            turned = picture.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+            turned = _is_turned(picture)
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(path, _too_large(error)) from error
     except _DECODING_ERRORS as error:
@@ -73,8 +73,14 @@ def read_size_hw(path: Path | str) -> tuple[int, int]:
 
 
 def _annotated_as_stored(picture: Image.Image, size_hw: tuple[int, int] | None) -> bool:
+    """Only where a quarter turn tells: the stored size is the annotations' size, and the upright one is not."""
     width, height = picture.size
-    return size_hw is not None and height != width and size_hw == (height, width)
+    return size_hw == (height, width) and height != width and _is_turned(picture)
+
+
+def _is_turned(picture: Image.Image) -> bool:
+    """Whether EXIF says that rows and columns change places."""
+    return picture.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
 
 
 def _require_pixels(picture: Image.Image, path: Path | str) -> None:

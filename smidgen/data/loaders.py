@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader
 
 from smidgen.data.augmentation import Augmentation
-from smidgen.data.augmenter import Augmenter, draw_short_side
+from smidgen.data.augmenter import Augmenter
 from smidgen.data.batch_order import BatchOrder, SampleKey, batch_generator, sample_generator
 from smidgen.data.dataset import DetectionDataset
 from smidgen.data.geometry import resize
@@ -144,10 +145,8 @@ class TrainingSamples:
         load = partial(self._load_next_readable, problems=problems)
         augmenter = Augmenter(self.augmentation, self.preprocessing, load, len(self.dataset))
         sample_rng, batch_rng = sample_generator(self.seed, key), batch_generator(self.seed, key)
-        size_rng = batch_rng if self.augmentation.short_side_per == "batch" else sample_rng
-        short_side = draw_short_side(self.augmentation, self.preprocessing, size_rng)
-        limit = self.augmentation.combine_epochs
-        sample = augmenter(key.index, short_side, limit is None or key.epoch < limit, sample_rng)
+        shape_rng = batch_rng if self.augmentation.shapes_per == "batch" else sample_rng
+        sample = augmenter(key.index, key.epoch, shape_rng, sample_rng)
         return LoadedSample(sample, sample.target(), tuple(problems))
 
     def _load_next_readable(self, index: int, problems: list[str]) -> Sample:
@@ -188,7 +187,11 @@ def _load(
 ) -> Iterator[Loaded]:
     """Batches in order, made by this process or by workers."""
     collate = partial(_collate, pad_multiple=pad_multiple)
-    return iter(DataLoader(samples, batch_sampler=batches, collate_fn=collate, num_workers=workers))  # type: ignore[arg-type]
+    # A generator of its own: a loader's start must not move torch's global stream, or resuming would not be exact.
+    generator = torch.Generator()
+    return iter(
+        DataLoader(samples, batch_sampler=batches, collate_fn=collate, num_workers=workers, generator=generator)
+    )  # type: ignore[arg-type]
 
 
 def _collate(parts: Sequence[LoadedSample], pad_multiple: int) -> Loaded:
