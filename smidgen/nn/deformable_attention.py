@@ -13,9 +13,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from smidgen.nn.sampling_embedding_bag import sample_with_bags
 from smidgen.nn.sampling_grid import sample_with_grid
 
 SamplingMethod = Literal["auto", "grid_sample", "embedding_bag"]
+
+BAG_QUERIES = 1024
 
 
 def sample_deformable(
@@ -33,8 +36,17 @@ def sample_deformable(
     Computes in float32 at least and returns value's dtype.
     """
     dtype = torch.promote_types(value.dtype, torch.float32)
-    output = sample_with_grid(value.to(dtype), shapes, locations.to(dtype), weights.to(dtype))
-    return output.to(value.dtype)
+    sample = sample_with_bags if _use_bags(method, value, locations.shape[1]) else sample_with_grid
+    return sample(value.to(dtype), shapes, locations.to(dtype), weights.to(dtype)).to(value.dtype)
+
+
+def _use_bags(method: SamplingMethod, value: Tensor, num_queries: int) -> bool:
+    if method != "auto":
+        return method == "embedding_bag"
+    # An exported file must run where our operators are unknown, and must not be bound to one side of the threshold.
+    if torch.compiler.is_exporting() or value.device.type != "cpu":
+        return False
+    return num_queries >= BAG_QUERIES
 
 
 class DeformableAttention(nn.Module):

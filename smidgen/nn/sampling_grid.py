@@ -22,11 +22,9 @@ def sample_with_grid(
     """
     levels = value.split([rows * columns for rows, columns in shapes], dim=1)
     grids = (2 * locations - 1).unbind(3)
-    parts = [
-        _sample_level(*parts) for parts in zip(levels, shapes, grids, weights.unbind(3), strict=True)
-    ]  # each "B*heads dim Q"
-    batch, num_queries = locations.shape[:2]
-    return torch.stack(parts).sum(0).view(batch, -1, num_queries).transpose(1, 2)
+    arguments = zip(levels, shapes, grids, weights.unbind(3), strict=True)
+    output = torch.stack([_sample_level(*level) for level in arguments]).sum(0)
+    return output.view(value.shape[0], value.shape[2] * value.shape[3], -1).transpose(1, 2)
 
 
 def _sample_level(
