@@ -1,0 +1,148 @@
+"""How far an AP could be off because these images, and not others, were drawn: the bootstrap over images.
+
+B. Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979. A resampled data set is one weight per image, so
+every image is matched once, and a sample costs sums over its detections. Detections of equal score in several images
+stand in the order of the images, as in the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+
+from smidgen.evaluation.annotations import GroundTruth, Results, read_ground_truth, read_results
+from smidgen.evaluation.engine import RECALL_LEVELS, Matching, match
+from smidgen.evaluation.protocol import Figure, Protocol, load_protocol
+
+# Detections x samples that are held at once: 32 MB of int64.
+CHUNK = 4_000_000
+
+
+def bootstrap_intervals(
+    ground_truth: Mapping[str, Any],
+    predictions: Sequence[Mapping[str, Any]],
+    protocol: str | Path | Protocol = "coco",
+    *,
+    metrics: Sequence[str] = ("AP", "AP50"),
+    samples: int = 200,
+    seed: int = 0,
+    coverage: float = 0.95,
+) -> dict[str, tuple[float, float]]:
+    """For each metric the interval (low, high) that holds `coverage` of the resampled values; (-1, -1) without objects.
+
+    metrics: figures of the protocol that are average precisions. Raises ValueError for other names.
+    """
+    protocol = load_protocol(protocol)
+    truth = read_ground_truth(ground_truth)
+    results = read_results(predictions, truth)
+    images = max(1, len(truth.image_ids))
+    weights = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=samples)
+    values = resampled_figures(truth, results, protocol, metrics=metrics, weights=weights[:, : len(truth.image_ids)])
+    return {name: _interval(of_metric, coverage) for name, of_metric in values.items()}
+
+
+def resampled_figures(
+    truth: GroundTruth,
+    results: Results,
+    protocol: Protocol,
+    *,
+    metrics: Sequence[str],
+    weights: Int[NDArray[np.int64], "S I"],
+) -> dict[str, Float[NDArray[np.float64], " S"]]:
+    """Each metric on data sets in which image i occurs weights[s, i] times; NaN where none of its objects was drawn."""
+    figures = {name: _figure(protocol, name) for name in metrics}
+    precisions: dict[tuple[str, int], NDArray[np.float64]] = {}
+    values = {}
+    for name, figure in figures.items():
+        place = (protocol.area_of(figure), protocol.limit_of(figure))
+        if place not in precisions:
+            area = protocol.areas[place[0]]
+            matching = match(truth, results, thresholds=protocol.thresholds, area=area, limit=place[1])
+            precisions[place] = average_precisions(matching, results, weights)
+        values[name] = _mean_over_classes(precisions[place], protocol, figure)
+    return values
+
+
+def average_precisions(
+    matching: Matching, results: Results, weights: Int[NDArray[np.int64], "S I"]
+) -> Float[NDArray[np.float64], "S T K"]:
+    """101-point AP per sample, threshold and class; NaN where the sample holds no object of the class."""
+    classes, thresholds = matching.objects.shape[1], len(matching.counted)
+    objects = weights @ matching.objects
+    values = np.full((len(weights), thresholds, classes), np.nan)
+    category, image = results.category[matching.detection], results.image[matching.detection]
+    hit = matching.hit
+    for index in np.flatnonzero(matching.objects.sum(axis=0)):
+        rows = slice(*np.searchsorted(category, [index, index + 1]))
+        step = max(1, CHUNK // max(1, rows.stop - rows.start))
+        for start in range(0, len(weights), step):
+            part = slice(start, start + step)
+            repeats = weights[part][:, image[rows]]
+            for threshold in range(thresholds):
+                values[part, threshold, index] = _average_precision(
+                    repeats, hit[threshold, rows], matching.counted[threshold, rows], objects[part, index]
+                )
+    return values
+
+
+def _average_precision(
+    repeats: NDArray[np.int64], hit: NDArray[np.bool_], counted: NDArray[np.bool_], objects: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """repeats S D: how often each detection occurs. The envelope of precision can peak at true positives only."""
+    places = np.flatnonzero(hit)
+    found = np.cumsum(repeats[:, places], axis=1)
+    kept = np.cumsum(repeats * counted, axis=1)[:, places]
+    precision = np.divide(found, kept, out=np.zeros(found.shape), where=kept > 0)
+    # A column of zeros is what recall levels that are not reached read.
+    envelope = np.zeros((len(repeats), len(places) + 1))
+    envelope[:, :-1] = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    column = _first_reaching(found, _needed(objects))
+    mean = np.take_along_axis(envelope, column, axis=1).mean(axis=1)
+    return np.where(objects > 0, mean, np.nan)
+
+
+def _needed(objects: NDArray[np.int64]) -> NDArray[np.int64]:
+    """True positives that reach each recall level, S R: the smallest n with n / objects >= level in floating point."""
+    total = np.maximum(objects, 1)[:, None]
+    count = np.floor(RECALL_LEVELS * total).astype(np.int64)
+    return count + (count / total < RECALL_LEVELS)
+
+
+def _first_reaching(found: NDArray[np.int64], needed: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Per row, the first column whose count is enough (found's width where none is): one search over all rows."""
+    if not found.shape[1]:
+        return np.zeros_like(needed)
+    rows = np.arange(len(found))[:, None]
+    stride = max(int(found.max()), int(needed.max())) + 1
+    flat = np.searchsorted((found + rows * stride).ravel(), (needed + rows * stride).ravel())
+    column: NDArray[np.int64] = flat.reshape(needed.shape) - rows * found.shape[1]
+    return column
+
+
+def _mean_over_classes(precisions: NDArray[np.float64], protocol: Protocol, figure: Figure) -> NDArray[np.float64]:
+    rows = slice(None) if figure.iou is None else [protocol.threshold_index(figure.iou)]
+    chosen = precisions[:, rows].reshape(len(precisions), -1)
+    present = ~np.isnan(chosen)
+    total, count = np.where(present, chosen, 0).sum(axis=1), present.sum(axis=1)
+    means: NDArray[np.float64] = np.divide(total, count, out=np.full(len(chosen), np.nan), where=count > 0)
+    return means
+
+
+def _figure(protocol: Protocol, name: str) -> Figure:
+    usable = [key for key, figure in protocol.figures.items() if figure.measure == "average_precision"]
+    if name not in usable:
+        raise ValueError(f"expected average precisions of {protocol.label} ({', '.join(usable)}), got {name!r}")
+    return protocol.figures[name]
+
+
+def _interval(values: NDArray[np.float64], coverage: float) -> tuple[float, float]:
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return -1.0, -1.0
+    low, high = np.quantile(values, [(1 - coverage) / 2, (1 + coverage) / 2])
+    return float(low), float(high)

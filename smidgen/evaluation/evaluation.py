@@ -1,0 +1,92 @@
+"""What an evaluation says: figures, the protocol and settings that give them meaning, the detections behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from smidgen.evaluation.plain_text import plain_text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Figures of one set of detections.
+
+    protocol: name with version. metrics: fractions, -1 where there is no such ground truth. per_class: the same for
+    each class name. settings: thresholds, size bins (px^2), limits, counts of images and objects, and of a model its
+    preprocessing and the images it could not read. predictions: COCO results with the data set's own ids.
+    intervals: 95 % bootstrap intervals over images.
+    """
+
+    protocol: str
+    metrics: Mapping[str, float]
+    per_class: Mapping[str, Mapping[str, float]]
+    settings: Mapping[str, Any]
+    predictions: Sequence[Mapping[str, Any]] = field(repr=False)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the predictions, ready for json.dumps; "intervals" only where there are any."""
+        document: dict[str, Any] = {
+            "protocol": self.protocol,
+            "metrics": dict(self.metrics),
+            "per_class": {name: dict(row) for name, row in self.per_class.items()},
+            "settings": dict(self.settings),
+        }
+        if self.intervals:
+            document["intervals"] = {name: list(bounds) for name, bounds in self.intervals.items()}
+        return document
+
+    def renderable(self) -> Group:
+        """Headline, figures, size bins and classes, for a rich console."""
+        return Group(Text(self._headline()), self._figures(), self._sizes(), self._classes())
+
+    def table(self, width: int = 120) -> str:
+        """The same as plain text."""
+        return plain_text(self.renderable(), width)
+
+    def _headline(self) -> str:
+        settings, thresholds = self.settings, self.settings["iou_thresholds"]
+        limits = ", ".join(str(limit) for limit in settings["detection_limits"])
+        span = f"{thresholds[0]:g}" if len(thresholds) == 1 else f"{thresholds[0]:g} to {thresholds[-1]:g}"
+        skipped = f", {len(settings['skipped'])} unreadable (missed)" if settings.get("skipped") else ""
+        return (
+            f"protocol {self.protocol}: IoU {span}, at most {limits} detections per image and class\n"
+            f"{settings['images']} images{skipped}, {settings['objects']} objects, "
+            f"{settings['ignored_regions']} ignored regions, {settings['detections']} detections"
+        )
+
+    def _figures(self) -> Table:
+        table = Table("figure", "value", "95 % interval over images")
+        for name, value in self.metrics.items():
+            low_high = self.intervals.get(name)
+            table.add_row(name, _shown(value), f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else "")
+        return table
+
+    def _sizes(self) -> Table:
+        table = Table("size", "square root of area (px)", "objects", "AP", "AR")
+        for name, (low, high) in self.settings["areas"].items():
+            figures = self.settings["figures_by_area"].get(name, {})
+            upper = f"{high**0.5:g}" if high < 1e10 else "any"
+            values = [_shown(self.metrics[figures[kind]]) if kind in figures else "" for kind in ("AP", "AR")]
+            table.add_row(
+                name, f"{low**0.5:g} to {upper}", str(self.settings["objects_by_area"].get(name, "")), *values
+            )
+        return table
+
+    def _classes(self) -> Table:
+        shown = [name for name in next(iter(self.per_class.values()), {}) if not name.startswith("AR")]
+        table = Table("class", "objects", *shown)
+        for name, row in self.per_class.items():
+            objects = str(self.settings["objects_by_class"].get(name, ""))
+            table.add_row(name, objects, *(_shown(row[figure]) for figure in shown))
+        return table
+
+
+def _shown(value: float) -> str:
+    return "-" if value == -1 else f"{value:.4f}"

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from detection_cases import random_case
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smidgen.evaluation import bootstrap_intervals, load_protocol, score
+from smidgen.evaluation.annotations import read_ground_truth, read_results
+from smidgen.evaluation.bootstrap import resampled_figures
+
+PRECISIONS = ("AP", "AP50", "AP75", "APvt", "APt", "APs", "APm")
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_every_image_once_gives_the_engines_figures(seed: int):
+    ground_truth, predictions = random_case(seed)
+    truth = read_ground_truth(ground_truth)
+    weights = np.ones((2, len(truth.image_ids)), np.int64)
+    results = read_results(predictions, truth)
+    values = resampled_figures(truth, results, load_protocol("aitod"), metrics=PRECISIONS, weights=weights)
+    expected = score(ground_truth, predictions, "aitod").metrics
+    for name in PRECISIONS:
+        assert np.nan_to_num(values[name], nan=-1) == pytest.approx([expected[name]] * 2, abs=1e-12)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_a_weight_is_a_repeated_image(seed: int):
+    ground_truth, predictions = random_case(seed)
+    rng = np.random.default_rng(seed)
+    predictions = [{**entry, "score": float(rng.random())} for entry in predictions]  # no ties across images
+    truth = read_ground_truth(ground_truth)
+    weights = rng.integers(0, 3, (1, len(truth.image_ids)))
+    values = resampled_figures(
+        truth, read_results(predictions, truth), load_protocol("coco"), metrics=("AP",), weights=weights
+    )
+    repeated, results = _repeat(ground_truth, predictions, dict(zip(truth.image_ids, weights[0], strict=True)))
+    assert np.nan_to_num(values["AP"], nan=-1)[0] == pytest.approx(score(repeated, results).metrics["AP"], abs=1e-12)
+
+
+def test_interval_holds_the_value_and_depends_on_the_seed_alone():
+    ground_truth, predictions = random_case(5, images=30)
+    low, high = bootstrap_intervals(ground_truth, predictions, samples=100)["AP"]
+    assert low < score(ground_truth, predictions).metrics["AP"] < high
+    assert bootstrap_intervals(ground_truth, predictions, samples=100)["AP"] == (low, high)
+    assert bootstrap_intervals(ground_truth, predictions, samples=100, seed=1)["AP"] != (low, high)
+
+
+def test_without_objects_or_predictions():
+    ground_truth, predictions = random_case(5)
+    assert bootstrap_intervals(ground_truth, [], metrics=["AP"]) == {"AP": (0.0, 0.0)}
+    assert bootstrap_intervals({**ground_truth, "annotations": []}, predictions)["AP"] == (-1.0, -1.0)
+    nothing = {"images": [], "annotations": [], "categories": []}
+    assert bootstrap_intervals(nothing, [])["AP"] == (-1.0, -1.0)
+
+
+def test_other_figures_are_refused():
+    ground_truth, predictions = random_case(5)
+    with pytest.raises(ValueError, match="expected average precisions of coco@1"):
+        bootstrap_intervals(ground_truth, predictions, metrics=["AR100"])
+
+
+def _repeat(ground_truth: dict, predictions: list[dict], weights: dict) -> tuple[dict, list[dict]]:
+    images, annotations, results = [], [], []
+    for image, weight in weights.items():
+        for copy in range(weight):
+            name = image * 10 + copy
+            images.append({"id": name})
+            annotations += [{**a, "image_id": name} for a in ground_truth["annotations"] if a["image_id"] == image]
+            results += [{**p, "image_id": name} for p in predictions if p["image_id"] == image]
+    annotations = [{**entry, "id": index + 1} for index, entry in enumerate(annotations)]
+    return {**ground_truth, "images": images, "annotations": annotations}, results
