@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -55,9 +55,9 @@ class HungarianAssignment:
         states_host, costs_host = _to_host(_states(predictions), costs)
         _refuse_not_finite(states_host)
         pairs = [self._solve(cost, states) for cost, states in zip(costs_host, states_host, strict=True)]
-        return _to_device(Matches.collect(pairs), predictions.logits.device)
+        return _collected(pairs, predictions.logits.device)
 
-    def costs(self, predictions: Predictions, targets: Sequence[Target]) -> list[Float[Tensor, "Q m"]]:
+    def costs(self, predictions: Predictions, targets: Sequence[Target]) -> list[Float[Tensor, "Q _"]]:
         """Cost of each query for each object of its image, one matrix per image, at least float32."""
         if len(targets) != predictions.logits.shape[0]:
             raise ValueError(
@@ -80,10 +80,10 @@ class HungarianAssignment:
         as_negative = (1 - self.alpha) * score**self.gamma * -torch.log(1 - score + self.log_eps)
         return as_positive - as_negative
 
-    def _solve(self, cost: NDArray[Any], states: NDArray[Any]) -> tuple[Int[Tensor, " m"], Int[Tensor, " m"]]:
+    def _solve(self, cost: NDArray[Any], states: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         existing = np.flatnonzero(states == EXISTS)
         query, target = self.solver(cost[existing])
-        return torch.from_numpy(existing[query]), torch.from_numpy(np.asarray(target))
+        return existing[query], target
 
 
 def _states(predictions: Predictions) -> Float[Tensor, "B Q"]:
@@ -112,6 +112,8 @@ def _refuse_not_finite(states: NDArray[Any]) -> None:
         )
 
 
-def _to_device(matches: Matches, device: torch.device) -> Matches:
-    image, query, target = torch.stack([matches.image, matches.query, matches.target]).to(device)
-    return Matches(image, query, target)
+def _collected(pairs: Sequence[tuple[NDArray[Any], NDArray[Any]]], device: torch.device) -> Matches:
+    image = np.repeat(np.arange(len(pairs)), [len(query) for query, _ in pairs])
+    queries, targets = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    rows = torch.from_numpy(np.stack([image, queries, targets]).astype(np.int64)).to(device)
+    return Matches(*rows.unbind())

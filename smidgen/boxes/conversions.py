@@ -25,7 +25,7 @@ def xyxy_to_cxcywh(boxes_xyxy: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*sha
 def normalized_to_pixels(boxes: Float[Tensor, "*shape 4"], size_hw: tuple[int, int]) -> Float[Tensor, "*shape 4"]:
     """Shares of an image of `size_hw` pixels to pixels; both layouts, since x and y alternate in each."""
     height, width = size_hw
-    return _scaled(boxes, width, height)
+    return _scaled(boxes, float(width), float(height))
 
 
 def pixels_to_normalized(boxes: Float[Tensor, "*shape 4"], size_hw: tuple[int, int]) -> Float[Tensor, "*shape 4"]:

@@ -18,8 +18,10 @@ from smidgen.losses.matched_pairs import predicted_boxes, target_boxes
 from smidgen.structures import SupervisedSet
 
 PairWeighting: TypeAlias = Callable[[SupervisedSet, Float[Tensor, "M 4"], float], Float[Tensor, " M"]]
-"""(set, the pairs' target boxes in cxcywh, progress) to the factor of each pair's box loss. Factors are multiplied on as
-they are: a rule that should leave the total alone, as LSQ-DETR's, divides by their mean itself."""
+"""(set, the pairs' target boxes in cxcywh, progress) to the factor of each pair's box loss.
+
+Factors are multiplied on as they are: a rule that should leave the total alone, as LSQ-DETR's, divides by their mean.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
