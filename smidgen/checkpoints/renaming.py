@@ -15,8 +15,8 @@ from torch import Tensor, nn
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """rules: regular expressions applied in order to our names. ignored: official names that hold nothing to convert
-    (buffers that are computed, weights that are never used). aliases: (pattern, replacement) from the official name of a
-    tensor to the other names under which the official file repeats it; `{}` in the replacement runs over 0, 1, 2 ...
+    (buffers that are computed, weights that are never used). aliases: (pattern, replacement) from the official name of
+    a tensor to the other names under which the official file repeats it; `{}` in the replacement runs over 0, 1, 2 ...
     """
 
     rules: Sequence[tuple[str, str]]

@@ -1,7 +1,7 @@
 """Queries ask each other and the memory, layer by layer, and move their boxes (Zhu et al., Deformable DETR, ICLR 2021).
 
-One decoder for the whole family: how positions are encoded, how boxes are refined and read, and whether attention is told
-about box relations are parts that are passed in.
+One decoder for the whole family: how positions are encoded, how boxes are refined and read, and whether attention is
+told about box relations are parts that are passed in.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from smidgen.structures import Predictions, Queries, Tokens
 
 
 class DeformableDecoder(nn.Module):
-    """query_position, refinement: see their protocols. relation: (earlier boxes, later boxes) -> attention bias, or None."""
+    """query_position, refinement: see their protocols. relation: (earlier boxes, later boxes) -> attention bias, or
+    None.
+    """
 
     def __init__(
         self,

@@ -54,7 +54,8 @@ class InitialBoxPosition(nn.Module):
 
 
 class BoxPosition(nn.Module):
-    """DAB-DETR and DINO: an MLP over the sine of the current box (y, x, w, h) in canvas coordinates of the finest level.
+    """DAB-DETR and DINO: an MLP over the sine of the current box (y, x, w, h) in canvas coordinates of the finest
+    level.
 
     scale: DAB's modulation, an MLP of the content that multiplies the position from the second layer on.
     """

@@ -43,7 +43,7 @@ class TopScoring(nn.Module):
                 boxes[image][exists],
                 best[image][exists],
                 labels[image][exists],
-                tuple(size_hw),
+                (size_hw[0], size_hw[1]),
                 class_names=classes.names,
                 category_ids=classes.ids,
             )

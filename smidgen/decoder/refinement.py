@@ -64,8 +64,8 @@ class IterativeRefinement(nn.Module):
 class LookForwardTwice(nn.Module):
     """DINO (Zhang et al., ICLR 2023, section 3.5): a layer's loss also reaches the box head of the layer before.
 
-    The answer is read from the normed state, the next reference from the state as it is, by the same box head: a quirk of
-    the official code that its checkpoints rely on.
+    The answer is read from the normed state, the next reference from the state as it is, by the same box head: a quirk
+    of the official code that its checkpoints rely on.
     """
 
     def __init__(

@@ -13,7 +13,8 @@ from smidgen.structures.pyramid import resize_padding
 class ChannelMapper(nn.Module):
     """Deformable DETR's neck. The first extra level reads the raw last backbone map, later ones the level before.
 
-    bias: True in the original Deformable DETR and DINO codes, False in the Relation-DETR and Salience DETR repositories.
+    bias: True in the original Deformable DETR and DINO codes, False in the Relation-DETR and Salience DETR
+    repositories.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Any convolutional or hierarchical network of timm as a pyramid of feature maps.
 
-Norms: "frozen" turns batch norms into fixed buffers (the DETR family with ImageNet weights; parameters then count as in the
-official codes) and freezes the first stages; "batch" trains them; "group" builds the network with group norms, which is what
-small batches without pretrained weights need.
+Norms: "frozen" turns batch norms into fixed buffers (the DETR family with ImageNet weights; parameters then count as in
+the official codes) and freezes the first stages; "batch" trains them; "group" builds the network with group norms,
+which is what small batches without pretrained weights need.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Literal
 
 import timm
-from timm.layers import GroupNorm, freeze_batch_norm_2d
+from timm.layers import GroupNorm, freeze_batch_norm_2d  # type: ignore[attr-defined]
 from torch import nn
 
 from smidgen.structures import FeaturePyramid, ImageBatch
@@ -39,7 +39,8 @@ class TimmBackbone(nn.Module):
     ) -> None:
         super().__init__()
         self.body = _create(name, norm, pretrained, dict(options or {}))
-        reductions = list(self.body.feature_info.reduction())
+        feature_info: Any = self.body.feature_info
+        reductions = list(feature_info.reduction())
         missing = [stride for stride in strides if stride not in reductions]
         if missing:
             raise ValueError(
@@ -48,18 +49,17 @@ class TimmBackbone(nn.Module):
             )
         self.indices = tuple(reductions.index(stride) for stride in strides)
         self.strides = tuple(strides)
-        self.channels = tuple(self.body.feature_info.channels()[index] for index in self.indices)
+        self.channels = tuple(feature_info.channels()[index] for index in self.indices)
         if norm == "frozen":
             self.body = freeze_batch_norm_2d(self.body)
-            self._freeze(frozen_stages)
+            self._freeze([info["module"] for info in feature_info.get_dicts()][:frozen_stages])
 
     def forward(self, images: ImageBatch) -> FeaturePyramid:
         """Maps of the chosen strides; `images` must be normalized."""
         maps = self.body(images.pixels)
         return FeaturePyramid.of([maps[index] for index in self.indices], images.padding, self.strides)
 
-    def _freeze(self, stages: int) -> None:
-        boundaries = [info["module"] for info in self.body.feature_info.get_dicts()][:stages]
+    def _freeze(self, boundaries: Sequence[str]) -> None:
         remaining = set(boundaries)
         for child_name, child in self.body.named_children():
             if not remaining:

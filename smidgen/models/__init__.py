@@ -1,4 +1,6 @@
-"""The systems, each a short composition of parts. CATALOGUE names them; nothing heavy is imported until one is built."""
+"""The systems, each a short composition of parts. CATALOGUE names them; nothing heavy is imported until one is
+built.
+"""
 
 from __future__ import annotations
 
@@ -170,11 +172,11 @@ def create_model(
     pretrained: bool = False,
     config: Any = None,
     **overrides: Any,
-) -> nn.Module:
+) -> Any:
     """Build a system by its catalogue name.
 
-    classes: names and dataset ids of the classes (or only `num_classes`). pretrained: ImageNet weights for the backbone,
-    from timm. overrides: fields of the system's configuration; `config`: a finished one instead.
+    classes: names and dataset ids of the classes (or only `num_classes`). pretrained: ImageNet weights for the
+    backbone, from timm. overrides: fields of the system's configuration; `config`: a finished one instead.
     Raises ValueError for unknown names and fields, RuntimeError where pretrained weights cannot be had.
     """
     from smidgen.structures import Classes
@@ -186,20 +188,22 @@ def create_model(
         config = configure(name, {**overrides, "num_classes": count})
     if count is not None and count != config.num_classes:
         raise ValueError(f"expected {config.num_classes} classes as in the configuration, got {count}")
-    model: nn.Module = _resolve(_lookup(name).model)(config, pretrained)
+    model: Any = _resolve(_lookup(name).model)(config, pretrained)
     model.name, model.config = name, config
     model.classes = classes or Classes.numbered(config.num_classes)
     return model
 
 
-def create_criterion(model: nn.Module) -> nn.Module:
+def create_criterion(model: Any) -> nn.Module:
     """The loss a model is trained with, from its name and configuration."""
     criterion: nn.Module = _resolve(_lookup(str(model.name)).criterion)(model.config)
     return criterion
 
 
 def trainable_from_scratch(config: Any) -> Any:
-    """The configuration with trained batch norms in place of frozen ones, which mean nothing without pretrained weights."""
+    """The configuration with trained batch norms in place of frozen ones, which mean nothing without pretrained
+    weights.
+    """
     from dataclasses import replace
 
     if config.backbone.norm != "frozen":

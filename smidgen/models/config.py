@@ -24,7 +24,9 @@ class BackboneConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
-    """width: channels of every token and query. num_points: samples per head and level. feed_forward: hidden channels."""
+    """width: channels of every token and query. num_points: samples per head and level. feed_forward: hidden
+    channels.
+    """
 
     width: int = 256
     num_heads: int = 8

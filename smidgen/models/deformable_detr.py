@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from torch import nn
+
 from smidgen.decoder.deformable_decoder import DeformableDecoder
 from smidgen.decoder.query_position import InitialBoxPosition, LearnedPosition
 from smidgen.decoder.readout import TopScoring
@@ -40,7 +42,9 @@ from smidgen.tokens.flatten import FlattenPyramid
 
 @dataclass(frozen=True, kw_only=True)
 class OneStageConfig:
-    """Defaults: the original code's R50 (paper, table 1; feed-forward width 1024). refine: boxes move layer by layer."""
+    """Defaults: the original code's R50 (paper, table 1; feed-forward width 1024). refine: boxes move layer by
+    layer.
+    """
 
     num_classes: int
     refine: bool = False
@@ -75,6 +79,7 @@ def one_stage(config: OneStageConfig, pretrained: bool = False) -> DETR:
     """Queries start at learned points; `pretrained` asks timm for backbone weights."""
     sizes = config.transformer
     body = backbone(config.backbone, pretrained)
+    refinement: nn.Module
     if config.refine:
         refinement = IterativeRefinement(*heads(sizes, config.num_classes, size_bias=-2.0))
     else:

@@ -94,7 +94,9 @@ class Readout(Protocol):
 
 
 class DETR(nn.Module):
-    """A detector made of stages. One-stage detectors have no `proposals`; those without `denoising` train without it."""
+    """A detector made of stages. One-stage detectors have no `proposals`; those without `denoising` train without
+    it.
+    """
 
     name: str
     config: Any
@@ -158,7 +160,7 @@ def as_queries(places: Places, content: Tensor) -> Queries:
 def collect(layers: tuple[Predictions, ...], queries: Queries, places: Places, memory: Memory) -> DetectorOutput:
     """Split the rows of every layer by query group."""
     rows: dict[str, tuple[Predictions, ...]] = {}
-    groups = {group.kind: group for group in queries.groups}
+    groups: dict[str, QueryGroup] = {group.kind: group for group in queries.groups}
     start = 0
     for group in queries.groups:
         rows[group.kind] = tuple(layer.slice(start, start + group.span) for layer in layers)

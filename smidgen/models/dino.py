@@ -69,7 +69,7 @@ def dino(config: DINOConfig, pretrained: bool = False) -> DETR:
         "budget": FixedBudget(config.num_queries),
         "selection": TopK(skip_invalid=not config.parity),
         "content": LearnedContent(config.num_queries, sizes.width),
-        "denoising": contrastive_denoising(config, table_size=config.num_classes + 1),
+        "denoising": contrastive_denoising(config, config.num_classes + 1, groups="official"),
         "decoder": DeformableDecoder(
             decoder_layer(sizes, config.num_levels),
             sizes.decoder_layers,

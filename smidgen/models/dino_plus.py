@@ -2,8 +2,8 @@
 
 Zhang et al., "DINO", ICLR 2023; Hou et al., "Relation DETR: Exploring Explicit Position Relation Prior for Object
 Detection", ECCV 2024 (xiuqhou/Relation-DETR). Against models/dino.py: class and box heads are separate in every decoder
-layer, the neck has no biases, cells are encoded with temperature 10000 and offset -0.5, and `relation` tells each layer's
-self-attention how the boxes of the layer before lie to each other.
+layer, the neck has no biases, cells are encoded with temperature 10000 and offset -0.5, and `relation` tells each
+layer's self-attention how the boxes of the layer before lie to each other.
 
 parity=True switches the same parts as in models/dino.py.
 """
@@ -67,7 +67,7 @@ def dino_plus(config: DINOPlusConfig, pretrained: bool = False) -> DETR:
         "budget": FixedBudget(config.num_queries),
         "selection": TopK(skip_invalid=not config.parity),
         "content": LearnedContent(config.num_queries, sizes.width),
-        "denoising": contrastive_denoising(config, table_size=config.num_classes),
+        "denoising": contrastive_denoising(config, config.num_classes),
         "decoder": DeformableDecoder(
             decoder_layer(sizes, config.num_levels),
             sizes.decoder_layers,

@@ -1,8 +1,8 @@
 """DN-Deformable DETR: learned boxes as queries, trained to undo noise put on true boxes and labels.
 
-Li et al., "DN-DETR: Accelerate DETR Training by Introducing Query DeNoising", CVPR 2022; deformable one-stage form of the
-Relation-DETR repository. Against models/dab_deformable_detr.py: no proposals; one number of the content says whether a
-query is a denoising query.
+Li et al., "DN-DETR: Accelerate DETR Training by Introducing Query DeNoising", CVPR 2022; deformable one-stage form of
+the Relation-DETR repository. Against models/dab_deformable_detr.py: no proposals; one number of the content says
+whether a query is a denoising query.
 
 parity=True switches the same parts as in models/dino.py.
 """

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
 from smidgen.assignment import HungarianAssignment
 from smidgen.features.timm_backbone import TimmBackbone
-from smidgen.losses import FocalClassification, GIoULoss, L1Loss, SetLoss, keep_classes, only_foreground
+from smidgen.losses import FocalClassification, GIoULoss, L1Loss, SetLoss, SetTerm, keep_classes, only_foreground
 from smidgen.models.config import BackboneConfig, SetLossConfig, TransformerConfig
 from smidgen.nn.deformable_layers import DeformableDecoderLayer, DeformableEncoderLayer
 from smidgen.nn.initialize import box_head, class_head
@@ -57,10 +57,13 @@ def heads(
     )
 
 
-def contrastive_denoising(config: Any, table_size: int) -> ContrastiveDenoising:
+def contrastive_denoising(
+    config: Any, table_size: int, groups: Literal["clean", "official"] = "clean"
+) -> ContrastiveDenoising:
     """DINO's denoising by the fields `denoising_queries`, `label_noise`, `box_noise` and `parity` of a configuration.
 
-    table_size: rows of the label table, which differ between the official codes.
+    table_size: rows of the label table, and groups: the rule for their number in parity mode; the official codes
+    differ. In parity mode no object is left out and free slots are supervised as background.
     """
     return ContrastiveDenoising(
         config.num_classes,
@@ -70,6 +73,9 @@ def contrastive_denoising(config: Any, table_size: int) -> ContrastiveDenoising:
         box_noise=config.box_noise,
         table_size=table_size,
         eps=1e-3 if config.parity else 1e-5,
+        groups=groups if config.parity else "clean",
+        max_objects=None if config.parity else 500,
+        mask_free_slots=not config.parity,
     )
 
 
@@ -82,7 +88,7 @@ def set_loss(config: SetLossConfig, parity: bool, *, binary_proposals: bool = Fa
     assignment = HungarianAssignment(
         classification=config.cost_classification, l1=config.cost_l1, giou=config.cost_giou, giou_eps=eps
     )
-    terms = [
+    terms: list[tuple[float, SetTerm]] = [
         (config.classification, FocalClassification()),
         (config.l1, L1Loss()),
         (config.giou, GIoULoss(eps=eps)),

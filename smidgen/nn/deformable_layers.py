@@ -1,6 +1,7 @@
 """Encoder and decoder layers around multi-scale deformable attention (Zhu et al., Deformable DETR, ICLR 2021).
 
-Post-norm, ReLU feed-forward. Queries, values and positions are explicit, so that a caller may refine any subset of tokens.
+Post-norm, ReLU feed-forward. Queries, values and positions are explicit, so that a caller may refine any subset of
+tokens.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class DeformableEncoderLayer(nn.Module):
         shapes: tuple[tuple[int, int], ...],
         padding: Bool[Tensor, "B N"] | None,
     ) -> Float[Tensor, "B Q C"]:
-        """Refine `query` (any subset of tokens) by sampling `value` around `reference` (canvas coordinates per level)."""
+        """Refine `query` (any subset of tokens) by sampling `value` around `reference` (canvas coordinates per
+        level).
+        """
         update = self.attention(query + position, reference, value, shapes, padding)
         query = self.attention_norm(query + self.dropout(update))
         return self.feed_forward_norm(query + self.feed_forward(query))

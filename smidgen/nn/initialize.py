@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import nn
 
@@ -19,9 +20,10 @@ def class_head(width: int, num_classes: int, prior: float = 0.01) -> nn.Linear:
 def box_head(width: int, size_bias: float = 0.0) -> MLP:
     """Three-layer box regressor whose last layer starts at zero; `size_bias` is the initial logit offset of w and h."""
     head = MLP(width, width, width, 4)
-    nn.init.zeros_(head.layers[-1].weight)
-    nn.init.zeros_(head.layers[-1].bias)
-    nn.init.constant_(head.layers[-1].bias[2:], size_bias)
+    last: Any = head.layers[-1]
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    nn.init.constant_(last.bias[2:], size_bias)
     return head
 
 

@@ -15,10 +15,11 @@ class MLP(nn.Module):
         super().__init__()
         if len(widths) < 2:
             raise ValueError(f"expected at least an input and an output width, got {widths}")
-        self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(widths))
-        for layer in self.layers:
+        layers = [nn.Linear(before, after) for before, after in pairwise(widths)]
+        for layer in layers:
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, features: Float[Tensor, "*shape c_in"]) -> Float[Tensor, "*shape c_out"]:
         """Apply the layers; no activation after the last."""

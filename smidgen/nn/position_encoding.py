@@ -36,8 +36,8 @@ def sine_of_boxes(
 class SinePosition(nn.Module):
     """Encoding of map cells by their place among the cells that show the image; y features first, then x.
 
-    temperature, offset: (20, 0) in DINO's original code, (10000, -0.5) in the Relation-DETR and Salience DETR repositories.
-    Cells count from 1; `offset` is added before the division by the last valid cell's number.
+    temperature, offset: (20, 0) in DINO's original code, (10000, -0.5) in the Relation-DETR and Salience DETR
+    repositories. Cells count from 1; `offset` is added before the division by the last valid cell's number.
     """
 
     def __init__(self, width: int, temperature: float = 10000.0, offset: float = 0.0) -> None:

@@ -15,8 +15,8 @@ class TopK(nn.Module):
 
     score: a token's "max" class logit (DINO, DAB), or its "first" logit (two-stage Deformable DETR, whose proposals are
     trained as object / no object on class 0). supervise: which proposals the loss sees, the "selected" or "all" tokens.
-    skip_invalid: never select padded or invalid tokens; an image with fewer valid tokens than the budget gets padding rows.
-    The official codes let them compete (parity).
+    skip_invalid: never select padded or invalid tokens; an image with fewer valid tokens than the budget gets padding
+    rows. The official codes let them compete (parity).
     """
 
     def __init__(

@@ -1,4 +1,6 @@
-"""What travels between the stages: frozen dataclasses without learning. Level 0 is the finest; masks are True where padded."""
+"""What travels between the stages: frozen dataclasses without learning. Level 0 is the finest; masks are True where
+padded.
+"""
 
 from smidgen.structures.classes import Classes
 from smidgen.structures.detections import Detections

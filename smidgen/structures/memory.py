@@ -14,8 +14,8 @@ EvidenceType = TypeVar("EvidenceType")
 class Memory:
     """Encoded tokens.
 
-    tokens: the decoder's values. proposal_tokens: what proposals are read from (`tokens` unless a system separates them).
-    evidence: small dataclasses defined beside the ideas that make them; looked up by type with `evidence_of`.
+    tokens: the decoder's values. proposal_tokens: what proposals are read from (`tokens` unless a system separates
+    them). evidence: small dataclasses defined beside the ideas that make them; looked up by type with `evidence_of`.
     """
 
     tokens: Tokens

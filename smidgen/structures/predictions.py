@@ -31,8 +31,8 @@ class Predictions:
 class Proposals:
     """A class score and a box for every token of the memory (two-stage detectors).
 
-    boxes_cxcywh: exactly 1 at invalid tokens. content: the projected, normalized token. valid: False at padded tokens and
-    at those whose base box leaves (0.01, 0.99).
+    boxes_cxcywh: exactly 1 at invalid tokens. content: the projected, normalized token. valid: False at padded tokens
+    and at those whose base box leaves (0.01, 0.99).
     """
 
     logits: Float[Tensor, "B N K"]
@@ -51,8 +51,8 @@ class Proposals:
 class SupervisedSet:
     """One group of predictions with the objects it must explain: what a loss term sees.
 
-    name: "final", "auxiliary", "proposals", "denoising", "one_to_many" ...; layer: decoder layer, None outside the decoder.
-    targets: per image (a set may repeat them). normalizer: what sums are divided by.
+    name: "final", "auxiliary", "proposals", "denoising", "one_to_many" ...; layer: decoder layer, None outside the
+    decoder. targets: per image (a set may repeat them). normalizer: what sums are divided by.
     """
 
     name: str
@@ -84,8 +84,9 @@ class OneToManyPredictions:
 class DetectorOutput:
     """Everything one forward pass says.
 
-    final: last decoder layer. auxiliary: earlier layers, first to last. proposals: the selected proposals, or every token's
-    where a system supervises them all. token_index, level: where each matching query started (None for learned queries).
+    final: last decoder layer. auxiliary: earlier layers, first to last. proposals: the selected proposals, or every
+    token's where a system supervises them all. token_index, level: where each matching query started (None for learned
+    queries).
     """
 
     final: Predictions

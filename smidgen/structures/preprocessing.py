@@ -32,7 +32,9 @@ class Preprocessing:
             raise ValueError(f"expected preprocessing.pad_multiple >= 1, got {self.pad_multiple}")
 
     def resized_hw(self, height: int, width: int) -> tuple[int, int]:
-        """Network-input size of a `height` x `width` image: the largest that fits both targets, at least 1 px a side."""
+        """Network-input size of a `height` x `width` image: the largest that fits both targets, at least 1 px a
+        side.
+        """
         ratio = min(self.short_side / min(height, width), self.long_side / max(height, width))
         # int(x + 1e-9): 1333 / 2000 * 2000 must not become 1332.
         return max(1, int(height * ratio + 1e-9)), max(1, int(width * ratio + 1e-9))

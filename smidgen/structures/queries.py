@@ -26,10 +26,10 @@ class QueryBudget:
 class Places:
     """Where a selection puts the queries.
 
-    reference: (cx, cy) or (cx, cy, w, h) in [0, 1] of the image without padding, detached. token_index, level: the tokens
-    they came from (None for learned places). content: the proposal's feature, not detached. predictions: the proposals'
-    own answers, not detached, for their loss. padding: True where an image has fewer queries than its batch mates.
-    position: a learned positional query, where the reference was made from one (one-stage Deformable DETR).
+    reference: (cx, cy) or (cx, cy, w, h) in [0, 1] of the image without padding, detached. token_index, level: the
+    tokens they came from (None for learned places). content: the proposal's feature, not detached. predictions: the
+    proposals' own answers, not detached, for their loss. padding: True where an image has fewer queries than its batch
+    mates. position: a learned positional query, where the reference was made from one (one-stage Deformable DETR).
     """
 
     reference: Float[Tensor, "B Q D"]
@@ -64,7 +64,8 @@ class QueryGroup:
 class Queries:
     """Rows for the decoder, group after group; the groups' spans add up to Q.
 
-    reference, position, padding, token_index, level: as in `Places`, over all rows (token_index -1 where there is none).
+    reference, position, padding, token_index, level: as in `Places`, over all rows (token_index -1 where there is
+    none).
     """
 
     content: Float[Tensor, "B Q C"]

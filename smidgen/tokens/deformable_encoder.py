@@ -1,4 +1,6 @@
-"""Every token gathers context from all levels around its own place (Zhu et al., Deformable DETR, ICLR 2021, section 4.1)."""
+"""Every token gathers context from all levels around its own place (Zhu et al., Deformable DETR, ICLR 2021, section
+4.1).
+"""
 
 from __future__ import annotations
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from golden import Case
 from torch import Tensor, nn
 
-from smidgen.checkpoints.detr_layouts import RELATION_DETR, RELATION_DETR_UNUSED_RELATION
-from smidgen.checkpoints.renaming import from_official
+from smidgen.boxes import cxcywh_to_xyxy, inverse_sigmoid
+from smidgen.checkpoints.detr_layouts import IDEA_DINO, RELATION_DETR, RELATION_DETR_UNUSED_RELATION
+from smidgen.checkpoints.renaming import Layout, from_official
+from smidgen.decoder.readout import TopScoring
+from smidgen.features.channel_mapper import ChannelMapper
 from smidgen.models import create_model
 from smidgen.models.detr import DETR, as_queries
-from smidgen.structures import FeaturePyramid, Queries, QueryGroup
+from smidgen.nn.position_encoding import SinePosition
+from smidgen.queries.denoising import ContrastiveDenoising, DenoisingNoise
+from smidgen.structures import FeaturePyramid, Queries, QueryGroup, Target
 
 SYSTEMS = {
     "deformable": "deformable_detr_nano",
@@ -20,8 +26,6 @@ SYSTEMS = {
     "dn": "dn_deformable_detr_nano",
     "dino": "dino_plus_nano",
 }
-# The goldens hold the transformer only.
-OUTSIDE = ("backbone.", "neck.", "denoising.")
 
 
 def run_baseline(case: Case) -> None:
@@ -55,11 +59,85 @@ def run_baseline(case: Case) -> None:
 
 
 def run_dino_eval(case: Case) -> None:
-    raise NotImplementedError
+    config = case.config
+    model = _model("dino_nano", config, config["hidden_dim"], config["nheads"], config["dim_feedforward"])
+    model.flatten.position = SinePosition(config["hidden_dim"], float(config["pe_temperature"][0]))
+    model.neck = ChannelMapper(config["backbone_channels"], config["hidden_dim"], config["num_feature_levels"])
+    model.readout = TopScoring(config["post_num_select"], clip=False)
+    layout = replace(IDEA_DINO, ignored=(r"^label_enc\.",), num_aliases=config["dec_layers"])
+    _load(model, layout, case.weights, outside=("backbone.", "denoising."))
+    maps = [case.inputs[f"feat{index}"] for index in range(len(config["backbone_channels"]))]
+    canvas = case.inputs["image_mask"]
+    strides = [round(canvas.shape[-1] / level.shape[-1]) for level in maps]
+    with torch.no_grad():
+        pyramid = model.neck(FeaturePyramid.of(maps, canvas, strides))
+        memory = model.encoder(model.flatten(pyramid), pyramid)
+        output = model.decode(pyramid)
+    assert output.proposals is not None and output.token_index is not None
+    for name in case.outputs:
+        if name.startswith("src"):
+            case.compare(name, pyramid.levels[int(name.removeprefix("src"))])
+    case.compare("memory_encoder", memory.tokens.content)
+    case.compare("pos_flatten", memory.tokens.position)
+    case.compare("valid_ratios", memory.tokens.valid_share)
+    assert [list(shape) for shape in memory.tokens.shapes] == case.outputs["spatial_shapes"].tolist()
+    assert torch.equal(output.token_index, case.outputs["topk_index"])
+    case.compare("interm_logits", output.proposals.logits)
+    case.compare("interm_boxes", output.proposals.boxes_cxcywh)
+    case.compare("pred_logits", output.final.logits)
+    case.compare("pred_boxes", output.final.boxes_cxcywh)
+    for index, layer in enumerate(output.auxiliary):
+        case.compare(f"aux{index}_logits", layer.logits)
+        case.compare(f"aux{index}_boxes", layer.boxes_cxcywh)
+    original_hw = [(int(height), int(width)) for height, width in case.inputs["target_sizes"]]
+    detections = model.readout(output, original_hw, model.classes)
+    case.compare("post_scores", torch.stack([found.scores for found in detections]))
+    assert torch.equal(torch.stack([found.labels for found in detections]), case.outputs["post_labels"])
+    case.compare("post_boxes", torch.stack([found.boxes_xyxy for found in detections]))
 
 
 def run_cdn(case: Case) -> None:
-    raise NotImplementedError
+    table = case.inputs["label_enc_weight"]
+    for name, config in case.config["sets"].items():
+        denoising = ContrastiveDenoising(
+            config["num_classes"],
+            table.shape[1],
+            num_queries=config["dn_number"],
+            label_noise=config["label_noise_ratio"],
+            box_noise=config["box_noise_scale"],
+            eps=1e-3,
+            table_size=len(table),
+            groups="official",
+            max_objects=None,
+            mask_free_slots=False,
+        )
+        denoising.label_encoder.weight.data.copy_(table)
+        recorded = {
+            key.removeprefix(f"{name}/"): value for key, value in case.inputs.items() if key.startswith(f"{name}/")
+        }
+        noise = DenoisingNoise.recorded(
+            recorded["rand_label_flip_uniform"],
+            recorded["rand_new_labels"],
+            recorded["rand_box_sign01"],
+            recorded["rand_box_uniform"],
+            config["label_noise_ratio"] / 2,
+        )
+        denoised = denoising(_targets(recorded, len(config["counts"])), noise)
+        matching = torch.zeros(len(config["counts"]), config["num_queries"], table.shape[1])
+        queries = Queries(matching, matching[..., :4], groups=(QueryGroup("matching", config["num_queries"]),))
+        case.compare(f"{name}/query_label", denoised.content.detach())
+        case.compare(f"{name}/query_box_unsigmoid", inverse_sigmoid(denoised.reference.double(), 1e-5))
+        mask = Queries.join([denoised, queries]).attention_mask()
+        assert torch.equal(mask, case.outputs[f"{name}/attn_mask"]), f"{case.id}: mask of set {name}"
+
+
+def _targets(recorded: dict[str, Tensor], count: int) -> list[Target]:
+    """Boxes of the case are shares of the image; in float64 the way through corners costs no precision."""
+    targets = []
+    for index in range(count):
+        boxes = cxcywh_to_xyxy(recorded[f"target{index}_boxes"].double())
+        targets.append(Target.of(boxes, recorded[f"target{index}_labels"], (1, 1)))
+    return targets
 
 
 def _model(name: str, config: dict[str, Any], width: int, heads: int, feed_forward: int, **settings: Any) -> DETR:
@@ -82,12 +160,19 @@ def _model(name: str, config: dict[str, Any], width: int, heads: int, feed_forwa
     return model.eval()
 
 
-def _load(model: nn.Module, layout: Any, weights: dict[str, Tensor]) -> None:
+def _load(
+    model: nn.Module,
+    layout: Layout,
+    weights: dict[str, Tensor],
+    outside: tuple[str, ...] = ("backbone.", "neck.", "denoising."),
+) -> None:
+    """Load what the golden case holds of the model; `outside` is what it leaves out."""
+
     class Transformer(nn.Module):
         """The model's state dict without what the golden case leaves out."""
 
         def state_dict(self) -> dict[str, Tensor]:  # type: ignore[override]
-            return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(OUTSIDE)}
+            return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(outside)}
 
     model.load_state_dict(from_official(layout, Transformer(), weights), strict=False)
 
