@@ -1,0 +1,152 @@
+"""An experiment carried out: data opened, network built, trained, judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from smidgen.data import DetectionDataset, open_dataset
+from smidgen.data.image_files import shown
+from smidgen.evaluation import bootstrap_intervals, evaluate, load_protocol
+from smidgen.evaluation.evaluation import Evaluation
+from smidgen.models import create_criterion, create_model, trainable_from_scratch
+from smidgen.recipes.experiment import DataConfig, EvaluationConfig, Experiment, as_plain
+from smidgen.structures import Classes
+from smidgen.training import TrainingResult, train
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """The images to learn from, and those to be judged on (None = no evaluation while training)."""
+
+    training: DetectionDataset
+    validation: DetectionDataset | None
+
+
+def run_experiment(
+    experiment: Experiment,
+    out: Path,
+    *,
+    init: Path | None = None,
+    resume: bool = False,
+    device: str | None = None,
+    say: Say = print,
+) -> TrainingResult:
+    """Train into the run folder `out`, which also gets the resolved experiment as experiment.yaml.
+
+    init: a checkpoint to start from; its heads are made anew where classes differ, shared class names kept. say: is
+    told what was recognized in the data. Raises ValueError where settings and data do not fit, Interrupted on a signal
+    (saved).
+    """
+    load_protocol(experiment.evaluation.protocol)  # before hours are spent
+    datasets = open_datasets(experiment.data, say)
+    experiment = resolved(experiment, datasets.training.classes, has_weights=resume or init is not None)
+    model = build(experiment, datasets.training.classes, None if resume else init, say, fresh=not resume)
+    return train(
+        model,
+        create_criterion(model),
+        datasets.training,
+        experiment.training,
+        out,
+        augmentation=experiment.data.augmentation,
+        evaluate=_judge(experiment, datasets.validation, device),
+        resume=resume,
+        device=device,
+        experiment=as_plain(experiment),
+    )
+
+
+def open_datasets(config: DataConfig, say: Say = print) -> Datasets:
+    """Both splits, with a word on what was recognized and what had to be left out."""
+    training = _open(config, config.train_split, say)
+    if config.validation_split is None:
+        return Datasets(training, None)
+    same = config.validation_split == config.train_split
+    validation = training if same else _open(config, config.validation_split, say)
+    _require_shared_classes(training, validation)
+    return Datasets(training, validation)
+
+
+def resolved(experiment: Experiment, classes: Classes, *, has_weights: bool) -> Experiment:
+    """What the data and the weights decide: the number of classes, and norms that train where there are no weights."""
+    model = replace(experiment.model, num_classes=len(classes))
+    if not (has_weights or experiment.pretrained) and hasattr(model, "backbone"):
+        model = trainable_from_scratch(model)
+    return replace(experiment, model=model)
+
+
+def build(
+    experiment: Experiment, classes: Classes, init: Path | None = None, say: Say = print, *, fresh: bool = True
+) -> nn.Module:
+    """The network with these classes, with the weights of `init` as far as they fit. fresh: not about to be resumed."""
+    pretrained = experiment.pretrained and fresh and init is None
+    model = create_model(experiment.system, classes=classes, config=experiment.model, pretrained=pretrained)
+    if init is not None:
+        from smidgen.checkpoints import initialize
+
+        say(str(initialize(model, init)))
+    return model
+
+
+def judge(
+    model: nn.Module,
+    dataset: DetectionDataset,
+    config: EvaluationConfig,
+    *,
+    device: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Evaluate, with bootstrap intervals over images for every average precision where `config` asks for them."""
+    found = evaluate(
+        model, dataset, protocol=config.protocol, batch_size=config.batch_size, device=device, progress=progress
+    )
+    if not config.bootstrap:
+        return found
+    protocol = load_protocol(config.protocol)
+    metrics = [name for name, figure in protocol.figures.items() if figure.measure == "average_precision"]
+    intervals = bootstrap_intervals(
+        dataset.coco_ground_truth(), found.predictions, protocol, metrics=metrics, samples=config.bootstrap
+    )
+    return replace(found, intervals=intervals)
+
+
+def _judge(
+    experiment: Experiment, dataset: DetectionDataset | None, device: str | None
+) -> Callable[[nn.Module], Mapping[str, float]] | None:
+    if dataset is None:
+        return None
+    quick = replace(experiment.evaluation, bootstrap=0)
+    return lambda model: judge(model, dataset, quick).metrics
+
+
+def _open(config: DataConfig, split: str, say: Say) -> DetectionDataset:
+    if not config.path:
+        raise ValueError("expected the path of a dataset, got none; give it with --data or data.path")
+    dataset = open_dataset(Path(config.path), split, config.layout)
+    if config.first_images is not None:
+        dataset = dataset.subset(range(min(config.first_images, len(dataset))))
+    objects = sum(len(record) for record in dataset.records)
+    say(f"{split}: {dataset.layout}: {len(dataset)} images, {objects} objects, {_named(dataset.classes)}")
+    for line in dataset.notes.lines():
+        say(f"  note: {line}")
+    if not objects:
+        say(f"  note: no image of {shown(config.path)} {split} has an object")
+    return dataset
+
+
+def _named(classes: Classes) -> str:
+    shown_names = ", ".join(classes.names[:8]) + (", ..." if len(classes) > 8 else "")
+    return f"{len(classes)} classes ({shown_names})"
+
+
+def _require_shared_classes(training: DetectionDataset, validation: DetectionDataset) -> None:
+    if not set(training.classes.names) & set(validation.classes.names):
+        raise ValueError(
+            f"expected the splits to share classes, got {list(training.classes.names)} in {training.split} and "
+            f"{list(validation.classes.names)} in {validation.split}; change data.train_split or data.validation_split"
+        )

@@ -1,0 +1,54 @@
+"""The budget that systems are compared under: half an hour to an hour on two CPU cores, at 320 to 480 px."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from smidgen.data import Augmentation
+from smidgen.recipes.experiment import DataConfig, EvaluationConfig, Experiment, default_experiment
+from smidgen.recipes.from_scratch import from_scratch
+from smidgen.structures import Preprocessing
+from smidgen.training import TrainingConfig
+
+MINUTES = 45.0
+
+
+def deeppcb(system: str = "dino_nano", data: Path = Path("deeppcb")) -> Experiment:
+    """Circuit-board defects (DeepPCB), 1000 images of 640 px seen at 320 px.
+
+    smidgen train dino_nano --recipe small_budget.deeppcb --data deeppcb --out runs/deeppcb
+    """
+    augmentation = Augmentation.small(range(288, 353, 32), aerial=True)
+    return _experiment(system, data, augmentation, _seen_at(320, 320), replace(_training(), epochs=16))
+
+
+def aerial_cars(system: str = "dino_nano", data: Path = Path("aerial_cars")) -> Experiment:
+    """Vehicles from the air (aerial-cars-dataset at half scale), 82 images, crops at 320 to 480 px.
+
+    smidgen train dino_nano --recipe small_budget.aerial_cars --data aerial_cars --out runs/aerial_cars
+    """
+    augmentation = replace(Augmentation.small(range(320, 481, 32), aerial=True), crop=0.8)
+    training = replace(_training(), epochs=150, evaluate_every=10)
+    return _experiment(system, data, augmentation, _seen_at(480, 800), training)
+
+
+def _experiment(
+    system: str, data: Path, augmentation: Augmentation, preprocessing: Preprocessing, training: TrainingConfig
+) -> Experiment:
+    base = default_experiment(system)
+    return replace(
+        base,
+        model=replace(base.model, preprocessing=preprocessing),
+        data=DataConfig(path=str(data), augmentation=augmentation),
+        training=training,
+        evaluation=EvaluationConfig(protocol="aitod", bootstrap=200),
+    )
+
+
+def _training() -> TrainingConfig:
+    return replace(from_scratch(), max_minutes=MINUTES)
+
+
+def _seen_at(short_side: int, long_side: int) -> Preprocessing:
+    return Preprocessing(short_side=short_side, long_side=long_side)
