@@ -1,4 +1,4 @@
-"""Every test starts from the same random state, on one thread; tests of a GPU are skipped where there is none."""
+"""Every test starts from the same random state, on one thread, with shapes checked; no GPU, no test of a GPU."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+from jaxtyping import install_import_hook
+
+# Before anything imports the stages: every call checks the shapes and types of its signature (tests/shape_checks.py).
+STAGES = ("structures", "boxes", "nn", "features", "tokens", "queries", "decoder", "assignment", "losses")
+install_import_hook([f"smidgen.{stage}" for stage in STAGES], "shape_checks.checked")
 
 torch.set_num_threads(1)
 # Under load the first call of a kernel takes longer than any deadline that would be worth setting.
