@@ -109,7 +109,7 @@ def _load(file: Path) -> dict[str, Any]:
     ]
     if missing:
         raise ValueError(f"{shown(file)} is not a COCO detection file: expected lists in {missing}; check the file")
-    return content  # type: ignore[no-any-return]
+    return content
 
 
 def _classes(file: Path, categories: Sequence[Mapping[str, Any]]) -> Classes:

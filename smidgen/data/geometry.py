@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import BoundingBoxFormat
@@ -67,11 +67,21 @@ def resize(sample: Sample, size_hw: tuple[int, int]) -> Sample:
     before = sample.size_hw
     resized = replace(
         sample,
-        image=F.resize(sample.image, list(size_hw), antialias=True),
+        image=resize_pixels(sample.image, size_hw),
         boxes_xyxy=_scale_boxes(sample.boxes_xyxy, before, size_hw),
         ignore_xyxy=_scale_boxes(sample.ignore_xyxy, before, size_hw),
     )
     return _without_vanished(resized)
+
+
+def resize_pixels(image: UInt8[Tensor, "3 H W"], size_hw: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:
+    """Bilinear with antialiasing, rounded to uint8."""
+    if size_hw[1] > 1:
+        resized: Tensor = F.resize(image, list(size_hw), antialias=True)
+    else:
+        # torch's uint8 kernel gives wrong values or aborts where the result is 1 px wide (seen in 2.15).
+        resized = F.resize(image.float(), list(size_hw), antialias=True).round().to(torch.uint8)
+    return resized
 
 
 def cut(sample: Sample, window: Window, visibility: float = 0.0) -> Sample:

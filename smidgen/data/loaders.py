@@ -189,9 +189,15 @@ def _load(
     collate = partial(_collate, pad_multiple=pad_multiple)
     # A generator of its own: a loader's start must not move torch's global stream, or resuming would not be exact.
     generator = torch.Generator()
-    return iter(
-        DataLoader(samples, batch_sampler=batches, collate_fn=collate, num_workers=workers, generator=generator)
-    )  # type: ignore[arg-type]
+    # torch types data sets and samplers as classes to inherit; it needs only __getitem__ and an iterable.
+    loader: DataLoader[Loaded] = DataLoader(
+        samples,  # type: ignore[arg-type]
+        batch_sampler=batches,  # type: ignore[arg-type]
+        collate_fn=collate,
+        num_workers=workers,
+        generator=generator,
+    )
+    return iter(loader)
 
 
 def _collate(parts: Sequence[LoadedSample], pad_multiple: int) -> Loaded:
