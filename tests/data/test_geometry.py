@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -54,7 +56,7 @@ def test_turns_go_round_and_two_are_both_flips(sample: Sample, quarters: int) ->
 @pytest.mark.parametrize(
     "change", [flip_horizontally, flip_vertically, lambda one: turn(one, 1), lambda one: turn(one, 3)]
 )
-def test_boxes_follow_their_pixels(change) -> None:  # type: ignore[no-untyped-def]
+def test_boxes_follow_their_pixels(change: Callable[[Sample], Sample]) -> None:
     sample = sample_of([[3, 1, 5, 2]], (6, 9))
     sample.image.zero_()[:, 1, 3:5] = 255
     changed = change(sample)
