@@ -72,7 +72,7 @@ class GroupsThatFit:
     num_queries: int = 100
 
     def __call__(self, most_objects: int) -> int:
-        return max(1, self.num_queries // max(1, most_objects))
+        return max(1, self.num_queries // most_objects) if most_objects else 1
 
 
 @dataclass(frozen=True)

@@ -180,7 +180,7 @@ def test_official_options_keep_every_object_and_leave_free_slots_unmasked():
         (GroupsThatFit(100), 60, 1),
         (GroupsThatFit(100), 130, 1),
         (GroupsThatFit(10), 4, 2),
-        (GroupsThatFit(100), 0, 100),
+        (GroupsThatFit(100), 0, 1),
         (OfficialGroups(100), 5, 20),
         (OfficialGroups(100), 130, 1),
         (OfficialGroups(100), 0, 1),
