@@ -1,4 +1,4 @@
-"""Pasting small objects, with the pixels around them, to places of an image where nothing is labelled.
+"""Pasting small objects, with the pixels around them, to places of an image where nothing is labeled.
 
 Kisantal et al., "Augmentation for small object detection", 2019, paste segmented objects. Boxes have no outline, so
 the surroundings come along here, fade out toward the patch's border, and must resemble those of the new place. Objects
@@ -56,7 +56,7 @@ def paste_small_objects(sample: Sample, source: Sample, augmentation: Augmentati
 
 
 def _lonely_small_objects(source: Sample, augmentation: Augmentation) -> npt.NDArray[np.int64]:
-    """Indices of objects that are small and whose surroundings touch nothing else that is labelled."""
+    """Indices of objects that are small and whose surroundings touch nothing else that is labeled."""
     boxes = source.boxes_xyxy.double().numpy()
     others = np.concatenate([boxes, source.ignore_xyxy.double().numpy()])
     sides = boxes[:, 2:] - boxes[:, :2]
@@ -114,7 +114,7 @@ def _place(
     largest_difference: float,
     rng: np.random.Generator,
 ) -> Window | None:
-    """Of several places where the patch covers nothing labelled, the one that resembles its surroundings most."""
+    """Of several places where the patch covers nothing labeled, the one that resembles its surroundings most."""
     height, width = (int(side) for side in patch.image.shape[-2:])
     if height > image.shape[-2] or width > image.shape[-1]:
         return None

@@ -1,4 +1,4 @@
-"""A labelled set of images in memory: where each file is and what is on it, in pixels of the image on disk."""
+"""A labeled set of images in memory: where each file is and what is on it, in pixels of the image on disk."""
 
 from __future__ import annotations
 
