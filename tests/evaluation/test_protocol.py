@@ -52,7 +52,7 @@ def test_own_file_is_read_and_a_protocol_passes_through(tmp_path: Path):
         ("area: dot", "area: dots", "expected an area of"),
         ("iou: 0.75", "iou: 0.7", "none of iou_thresholds"),
         ("[0, 16]", "[16, 0]", "low < high"),
-        ("version: 3", "versoin: 3", "versoin"),
+        ("version: 3", "edition: 3", "edition"),
         ("measure: average_precision,", "measure: precision,", "average_precision"),
         ("detection_limits: [10]", "detection_limits: []", "detection_limits"),
         ("name: mine", "name: [", "does not describe a protocol"),
