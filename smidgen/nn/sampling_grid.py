@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -37,3 +39,12 @@ def _sample_level(
     grid = grid.transpose(1, 2).flatten(0, 1)
     samples = F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return (samples * weights.transpose(1, 2).flatten(0, 1)[:, None]).sum(-1)
+
+
+def _count_flops(*_: Any, out_shape: Sequence[int], **__: Any) -> int:
+    return 2 * 5 * math.prod(out_shape)
+
+
+GRID_SAMPLE_FLOPS: dict[Any, Callable[..., int]] = {torch.ops.aten.grid_sampler_2d: _count_flops}
+"""`FlopCounterMode(custom_mapping=...)` that counts grid_sample (PyTorch counts nothing there) and the weighting of its
+samples by the rule of `deformable_attention.sampling_macs`."""
