@@ -1,19 +1,11 @@
-"""What a model costs: parameters, multiply-adds with and without deformable sampling, latency, and the share per stage.
-
-Counted are convolutions, linears and matrix products (those inside attention, too) and the sampling of deformable
-attention; elementwise work, norms and look-ups are not, as in the published figures, which also leave sampling out.
-"""
+"""What a model costs: parameters, multiply-adds with and without deformable sampling, latency, the share per stage."""
 
 from __future__ import annotations
 
-import logging
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from copy import deepcopy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import torch
@@ -21,19 +13,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
-from smidgen.evaluation.modes import evaluating
+from smidgen.evaluation.flop_count import FlopCount, Flops, count_flops, random_image
+from smidgen.evaluation.model_state import device_of, evaluating
 from smidgen.evaluation.plain_text import plain_text
-from smidgen.nn.deformable_attention import sampling_macs
-from smidgen.structures import ImageBatch
-
-logger = logging.getLogger(__name__)
-
-MACS_PER_SAMPLE = sampling_macs(1, 1, 1, 1, 1)
-"""Of one sampled point and channel: its bilinear corners and its attention weight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,14 +110,14 @@ def profile(
     if min(size_hw) < 1:
         raise ValueError(f"expected a size of at least 1 x 1 pixels (height x width), got {size_hw}")
     with evaluating(model):
-        flops = _count(model, size_hw)
+        flops = count_flops(model, size_hw)
         milliseconds = _latency_ms(model, size_hw, runs, seconds) if latency else None
     parameters = list(model.parameters())
-    gmacs, gmacs_without_sampling = flops["total"].gmacs()
+    gmacs, gmacs_without_sampling = flops.total.gmacs()
     return Cost(
         model=str(getattr(model, "name", type(model).__name__)),
         size_hw=size_hw,
-        device=str(_device(model)),
+        device=str(device_of(model)),
         parameters=sum(parameter.numel() for parameter in parameters),
         trainable_parameters=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
         gmacs=gmacs,
@@ -144,34 +127,23 @@ def profile(
     )
 
 
-@dataclass(slots=True)
-class _Flops:
-    everything: int = 0
-    sampling: int = 0
-
-    def gmacs(self) -> tuple[float, float]:
-        return self.everything / 2e9, (self.everything - self.sampling) / 2e9
-
-
-def _stages(model: nn.Module, flops: Mapping[str, _Flops]) -> dict[str, StageCost]:
+def _stages(model: nn.Module, flops: FlopCount) -> dict[str, StageCost]:
     """Every top-level part that computes or holds parameters, and what runs outside of them."""
     stages = {}
-    total = flops["total"].everything
+    total = flops.total.everything
     for name, module in model.named_children():
-        spent, parameters = flops.get(name, _Flops()), sum(part.numel() for part in module.parameters())
+        spent, parameters = flops.by_child.get(name, Flops(0, 0)), sum(part.numel() for part in module.parameters())
         if spent.everything or parameters:
             stages[name] = _stage(spent, parameters, total)
-    inside = [flops[name] for name in stages if name in flops]
-    rest = _Flops(
-        total - sum(spent.everything for spent in inside),
-        flops["total"].sampling - sum(spent.sampling for spent in inside),
-    )
+    rest = flops.total
+    for spent in flops.by_child.values():
+        rest = rest - spent
     if rest.everything:
         stages["elsewhere"] = _stage(rest, 0, total)
     return stages
 
 
-def _stage(spent: _Flops, parameters: int, total: int) -> StageCost:
+def _stage(spent: Flops, parameters: int, total: int) -> StageCost:
     gmacs, gmacs_without_sampling = spent.gmacs()
     return StageCost(
         parameters=parameters,
@@ -181,97 +153,8 @@ def _stage(spent: _Flops, parameters: int, total: int) -> StageCost:
     )
 
 
-def _count(model: nn.Module, size_hw: tuple[int, int]) -> dict[str, _Flops]:
-    try:
-        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-            return _count_run(_without_values(model, mode), size_hw)
-    except Exception as error:  # any model code may refuse tensors without values, each in its own way
-        logger.debug("counting on shapes failed (%s); running the model", error)
-    return _count_run(deepcopy(model), size_hw)
-
-
-def _without_values(model: nn.Module, mode: FakeTensorMode) -> nn.Module:
-    """A copy whose tensors have shapes only: nothing is allocated, and nothing the run caches reaches the model."""
-    tensors = chain(model.parameters(), model.buffers())
-    return deepcopy(model, {id(tensor): mode.from_tensor(tensor) for tensor in tensors})
-
-
-def _count_run(model: nn.Module, size_hw: tuple[int, int]) -> dict[str, _Flops]:
-    """One forward pass of a copy that is thrown away afterwards."""
-    # The counter's module tracker stumbles over a module that returns a parameter which asks for gradients.
-    model.requires_grad_(False)
-    counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
-    with torch.no_grad(), _plain_attention(), counter, _spent_by_children(model, lambda: _flops(counter)) as spent:
-        model(_random_image(size_hw, _device(model)))
-    return {**spent, "total": _flops(counter)}
-
-
-@contextmanager
-def _spent_by_children(model: nn.Module, read: Callable[[], _Flops]) -> Iterator[dict[str, _Flops]]:
-    """What `read` grew by inside each top-level child; a child called by another one counts as part of its caller."""
-    spent: dict[str, _Flops] = {}
-    starts: list[_Flops] = []
-
-    def leave(name: str) -> None:
-        start, stop = starts.pop(), read()
-        if not starts:
-            before = spent.setdefault(name, _Flops())
-            before.everything += stop.everything - start.everything
-            before.sampling += stop.sampling - start.sampling
-
-    with ExitStack() as hooks:
-        for name, child in model.named_children():
-            enter = child.register_forward_pre_hook(lambda *_: starts.append(read()))
-            exit_ = child.register_forward_hook(lambda *_, name=name: leave(name))
-            hooks.callback(enter.remove)
-            hooks.callback(exit_.remove)
-        yield spent
-
-
-@contextmanager
-def _plain_attention() -> Iterator[None]:
-    """Attention as matrix products: fused kernels differ by device and version, and some are not counted."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-
-
-def _grid_sample_flops(*shapes: Any, out_shape: Any = None, **_: Any) -> int:
-    batch, channels, height, width = out_shape
-    return int(2 * MACS_PER_SAMPLE * batch * channels * height * width)
-
-
-def _embedding_bag_flops(weight: Any, indices: Any, *shapes: Any, out_shape: Any = None, **_: Any) -> int:
-    """A bag holds the 4 corners of its samples, so that both ways of sampling cost the same."""
-    return int(2 * MACS_PER_SAMPLE * indices[0] * weight[1] // 4)
-
-
-# Sampling operators of torch, which it counts as nothing; ours brings its formula along.
-_FORMULAS: dict[Any, Callable[..., int]] = {
-    torch.ops.aten.grid_sampler_2d: _grid_sample_flops,
-    torch.ops.aten._embedding_bag: _embedding_bag_flops,
-    torch.ops.aten._embedding_bag_forward_only: _embedding_bag_flops,
-}
-_SAMPLING = {*_FORMULAS, torch.ops.smidgen.sample_bags}
-
-
-def _flops(counter: FlopCounterMode) -> _Flops:
-    by_operation: Mapping[Any, int] = counter.get_flop_counts().get("Global", {})
-    sampling = sum(count for operation, count in by_operation.items() if operation in _SAMPLING)
-    return _Flops(sum(by_operation.values()), sampling)
-
-
-def _random_image(size_hw: tuple[int, int], device: torch.device) -> ImageBatch:
-    pixels = torch.rand(1, 3, *size_hw, device=device)
-    return ImageBatch(pixels, torch.zeros(1, *size_hw, dtype=torch.bool, device=device), (size_hw,))
-
-
 def _latency_ms(model: nn.Module, size_hw: tuple[int, int], runs: int, seconds: float) -> float:
-    images = _random_image(size_hw, _device(model))
+    images = random_image(size_hw, device_of(model))
     detect: Callable[..., Any] = model.detect  # type: ignore[assignment]
     times: list[float] = []
     end = time.perf_counter() + seconds
@@ -292,7 +175,3 @@ def _seconds(call: Callable[[], Any], like: Tensor) -> float:
     call()
     finish()
     return time.perf_counter() - start
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

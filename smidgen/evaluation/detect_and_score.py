@@ -12,7 +12,7 @@ from torch import nn
 
 from smidgen.data import DetectionDataset, evaluation_loader
 from smidgen.evaluation.evaluation import Evaluation
-from smidgen.evaluation.modes import evaluating
+from smidgen.evaluation.model_state import device_of, evaluating
 from smidgen.evaluation.protocol import Protocol, load_protocol
 from smidgen.evaluation.scoring import score
 from smidgen.structures import Classes, Detections, Preprocessing, Target
@@ -45,7 +45,7 @@ def evaluate(
     seen: set[int | str] = set()
     with evaluating(model), torch.inference_mode():
         for images, targets in loader:
-            found = model.detect(images.to(_device(model)), [target.original_hw for target in targets])  # type: ignore[operator]
+            found = model.detect(images.to(device_of(model)), [target.original_hw for target in targets])  # type: ignore[operator]
             predictions += as_results(found, targets, class_ids)
             seen.update(target.image_id for target in targets)
             if progress is not None:
@@ -105,7 +105,3 @@ def _settings(
 def _classes(model: nn.Module) -> Classes:
     classes: Classes = model.classes  # type: ignore[assignment]
     return classes
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

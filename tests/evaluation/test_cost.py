@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 from torch import Tensor, nn
 
-from smidgen.evaluation import cost, profile
+from smidgen.evaluation import flop_count, profile
 from smidgen.models import create_model
 from smidgen.nn.deformable_attention import DeformableAttention, sampling_macs
 from smidgen.structures import Detections, ImageBatch
@@ -113,7 +113,7 @@ def test_impossible_sizes_are_refused():
 def test_shapes_alone_and_a_real_run_count_the_same(monkeypatch: pytest.MonkeyPatch):
     model = create_model("dino_nano", num_classes=3)
     on_shapes = profile(model, size_hw=(96, 128), latency=False)
-    monkeypatch.setattr(cost, "FakeTensorMode", None)
+    monkeypatch.setattr(flop_count, "FakeTensorMode", None)
     for_real = profile(model, size_hw=(96, 128), latency=False)
     assert on_shapes == for_real
     assert 0 < on_shapes.gmacs_without_sampling < on_shapes.gmacs

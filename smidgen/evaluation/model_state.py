@@ -1,10 +1,11 @@
-"""A model in evaluation mode for a while, and afterwards every module in the mode it had."""
+"""Where a model is, and evaluation mode for a while, with every module back in its own mode afterwards."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 
@@ -18,3 +19,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device of the model's parameters; the CPU for a model without any."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
