@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -150,9 +151,11 @@ class ContrastiveDenoising(nn.Module):
         noise = noise or DenoisingNoise.draw(copies * len(objects), self.num_classes, objects.labels.device)
         labels = _replaced_labels(objects.labels.repeat(copies), noise, self.flip_probability)
         boxes = _moved_corners(objects.boxes_cxcywh.repeat(copies, 1), self._moves(noise, objects, groups))
-        content, reference, padding = _place(objects, copies, self.label_encoder(labels), boxes, self.eps)
+        slots = _place(objects, copies, labels, boxes, self.eps)
+        content = _looked_up(self.label_encoder.weight, slots)
         group = QueryGroup("denoising", 2 * objects.most, groups, objects.matches(groups, 2 * objects.most))
-        return Queries(content, reference, padding=padding if self.mask_free_slots else None, groups=(group,))
+        padding = slots.free if self.mask_free_slots else None
+        return Queries(content, slots.reference, padding=padding, groups=(group,))
 
     def _moves(self, noise: DenoisingNoise, objects: _Objects, groups: int) -> Float[Tensor, "R 4"]:
         """Signed moves in half sizes of the box; every second copy is a negative and moves by one more."""
@@ -204,10 +207,11 @@ class Denoising(nn.Module):
         labels = _replaced_labels(objects.labels.repeat(groups), noise, self.flip_probability)
         moves = (2 * noise.direction - 1) * noise.amount * self.box_noise
         boxes = _moved_center_and_size(objects.boxes_cxcywh.repeat(groups, 1), moves)
-        content = _with_indicator(self.label_encoder(labels))
-        content, reference, padding = _place(objects, groups, content, boxes, self.eps)
+        slots = _place(objects, groups, labels, boxes, self.eps)
+        content = _looked_up(_with_indicator(self.label_encoder.weight), slots)
         group = QueryGroup("denoising", objects.most, groups, objects.matches(groups, objects.most))
-        return Queries(content, reference, padding=padding if self.mask_free_slots else None, groups=(group,))
+        padding = slots.free if self.mask_free_slots else None
+        return Queries(content, slots.reference, padding=padding, groups=(group,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,21 +275,34 @@ def _moved_center_and_size(boxes_cxcywh: Float[Tensor, "R 4"], moves: Float[Tens
     return (boxes_cxcywh + moves * torch.cat([size / 2, size], dim=1)).clamp(min=0, max=1)
 
 
-def _with_indicator(content: Float[Tensor, "R c"]) -> Float[Tensor, "R C"]:
-    return torch.cat([content, content.new_ones((len(content), 1))], dim=1)
+def _with_indicator(table: Float[Tensor, "T c"]) -> Float[Tensor, "T C"]:
+    return torch.cat([table, table.new_ones((len(table), 1))], dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slots:
+    """All images' query rows: label (0 where free) and box of what was placed there; free where nothing was."""
+
+    labels: Int[Tensor, "B Q"]
+    reference: Float[Tensor, "B Q 4"]
+    free: Bool[Tensor, "B Q"]
 
 
 def _place(
-    objects: _Objects, copies: int, content: Float[Tensor, "R C"], boxes_cxcywh: Float[Tensor, "R 4"], eps: float
-) -> tuple[Float[Tensor, "B Q C"], Float[Tensor, "B Q 4"], Bool[Tensor, "B Q"]]:
-    """Rows to their image and query slot; what stays free has content 0, box 0.5 and padding True."""
+    objects: _Objects, copies: int, labels: Int[Tensor, " R"], boxes_cxcywh: Float[Tensor, "R 4"], eps: float
+) -> _Slots:
+    """Rows to their image and query slot; free slots have box 0.5."""
     shape = (objects.num_images, copies * objects.most)
     where = (objects.image.repeat(copies), objects.rows(copies, objects.most))
-    placed = content.new_zeros((*shape, content.shape[-1])).index_put(where, content)
     reference = boxes_cxcywh.new_full((*shape, 4), 0.5).index_put(where, inverse_sigmoid(boxes_cxcywh, eps).sigmoid())
-    padding = torch.ones(shape, dtype=torch.bool, device=content.device)
-    padding[where] = False
-    return placed, reference, padding
+    free = torch.ones(shape, dtype=torch.bool, device=labels.device).index_put(where, torch.zeros_like(labels).bool())
+    return _Slots(labels.new_zeros(shape).index_put(where, labels), reference, free)
+
+
+def _looked_up(table: Float[Tensor, "T C"], slots: _Slots) -> Float[Tensor, "B Q C"]:
+    """Each slot's row of the label table; free slots look up a row of zeros put below it."""
+    with_zeros = torch.cat([table, table.new_zeros((1, table.shape[1]))])
+    return F.embedding(slots.labels.masked_fill(slots.free, len(table)), with_zeros)
 
 
 def _group_rule(groups: Literal["clean", "official"] | GroupRule, num_queries: int) -> GroupRule:
