@@ -1,0 +1,26 @@
+"""Models on disk: our own format (safetensors and JSON, never unpickled) and the official releases, converted."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from smidgen.checkpoints.initialization import InitializationReport, initialize
+    from smidgen.checkpoints.native import load, save
+
+# Public name -> module that defines it. Imported on first use: naming this package must not load torch.
+_PUBLIC = {
+    "InitializationReport": "smidgen.checkpoints.initialization",
+    "initialize": "smidgen.checkpoints.initialization",
+    "load": "smidgen.checkpoints.native",
+    "save": "smidgen.checkpoints.native",
+}
+
+__all__ = ["InitializationReport", "initialize", "load", "save"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'smidgen.checkpoints' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_PUBLIC[name]), name)
