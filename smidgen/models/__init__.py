@@ -60,7 +60,7 @@ NANO: dict[str, Any] = {
     "backbone": {
         "name": "resnet10t",
         "norm": "group",
-        "options": {"channels": [32, 64, 128, 256], "stem_width": 32},
+        "options": {"channels": [32, 64, 128, 256], "stem_width": 16, "num_groups": 4},
     },
     "num_levels": 3,
     "num_queries": 150,

@@ -88,7 +88,7 @@ class Matches:
     target: Int[Tensor, " M"]
 
     @staticmethod
-    def collect(pairs: Sequence[tuple[Int[Tensor, " m"], Int[Tensor, " m"]]]) -> Matches:
+    def collect(pairs: Sequence[tuple[Int[Tensor, " _"], Int[Tensor, " _"]]]) -> Matches:
         """Join per-image (query indices, target indices)."""
         image = torch.cat([torch.full_like(query, index) for index, (query, _) in enumerate(pairs)])
         return Matches(image, torch.cat([query for query, _ in pairs]), torch.cat([target for _, target in pairs]))
