@@ -18,9 +18,10 @@ from smidgen.nn.sampling_grid import sample_with_grid
 
 SamplingMethod = Literal["auto", "grid_sample", "embedding_bag"]
 
-BAG_QUERIES = 512
-"""Queries from which "auto" uses bags on a CPU. Both ways take equal time somewhere in 100 to 300 queries forward and
-150 to 750 forward and backward (one thread, images of 320 to 1333 px, 8 heads of 16 or 32 channels, batch 1 to 8).
+BAG_QUERIES, BAG_QUERIES_IN_TRAINING = 512, 1024
+"""Queries from which "auto" uses bags on a CPU, without and with gradients. Both ways take equal time somewhere in 100
+to 450 queries forward, and in 200 to 1500 forward and backward (one thread, images of 320 to 1333 px, 8 heads of 16 or
+32 channels, batch 1 to 8): encoders use bags, most decoders in training do not.
 """
 
 _SAMPLERS: dict[str, Callable[..., Tensor]] = {"grid_sample": sample_with_grid, "embedding_bag": sample_with_bags}
@@ -43,22 +44,25 @@ def sample_deformable(
     device and number of queries, and takes grid_sample while a model is exported.
     """
     dtype = torch.promote_types(value.dtype, torch.float32)
-    sample = _sampler(method, value.device, locations.shape[1])
+    if method == "auto":
+        method = "embedding_bag" if _bags_are_faster(value, locations, weights) else "grid_sample"
+    sample = _sampler(method, value.device)
     return sample(value.to(dtype), shapes, locations.to(dtype), weights.to(dtype)).to(value.dtype)
 
 
-def _sampler(method: SamplingMethod, device: torch.device, num_queries: int) -> Callable[..., Tensor]:
-    if method == "auto":
-        # Before the number of queries: an exported file must know only standard operators, and must not be bound to the
-        # side of the threshold where its example lay.
-        few = torch.compiler.is_exporting() or device.type != "cpu" or num_queries < BAG_QUERIES
-        method = "grid_sample" if few else "embedding_bag"
+def _bags_are_faster(value: Tensor, locations: Tensor, weights: Tensor) -> bool:
+    # An exported file must know only standard operators and must not be bound to its example's side of a threshold.
+    if torch.compiler.is_exporting() or value.device.type != "cpu":
+        return False
+    training = torch.is_grad_enabled() and any(each.requires_grad for each in (value, locations, weights))
+    return locations.shape[1] >= (BAG_QUERIES_IN_TRAINING if training else BAG_QUERIES)
+
+
+def _sampler(method: str, device: torch.device) -> Callable[..., Tensor]:
     if method not in _SAMPLERS:
         raise ValueError(f"expected method to be 'auto', 'grid_sample' or 'embedding_bag', got {method!r}")
     if method == "embedding_bag" and device.type != "cpu":
-        raise ValueError(
-            f"method='embedding_bag' runs on a CPU, got values on {device}; choose 'auto' or 'grid_sample'"
-        )
+        raise ValueError(f"method='embedding_bag' needs a CPU, got values on {device}; use 'auto' or 'grid_sample'")
     return _SAMPLERS[method]
 
 

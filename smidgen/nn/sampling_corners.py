@@ -21,13 +21,15 @@ CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 class BorderedLevels:
     """Levels with their borders, one after the other in one table. S = levels x points, level by level.
 
-    wh: columns and rows of each sample's level without border. stride: cells in a row of the bordered level. start: the
-    bordered level's first cell in the table. last: the last cell that any sample has as its upper left corner.
+    wh: columns and rows of each sample's level without border. stride: cells in a row of the bordered level.
+    start: the bordered level's first row in the table. steps: table rows from the upper left corner to each corner.
+    last: the last table row that can be an upper left corner.
     """
 
     wh: Float[Tensor, "S 2"]
     stride: Int[Tensor, " S"]
     start: Int[Tensor, " S"]
+    steps: Int[Tensor, "4 S"]
     last: int
 
     @staticmethod
@@ -36,12 +38,12 @@ class BorderedLevels:
         bordered = bordered_shapes(shapes)
         starts = list(accumulate((rows * columns for rows, columns in bordered), initial=0))
         last = starts.pop() - bordered[-1][1] - 2
-        return BorderedLevels(
-            torch.tensor([shape[::-1] for shape in shapes], dtype=dtype).repeat_interleave(num_points, 0),
-            torch.tensor([columns for _, columns in bordered], dtype=torch.int32).repeat_interleave(num_points),
-            torch.tensor(starts, dtype=torch.int32).repeat_interleave(num_points),
-            last,
-        )
+        wh = torch.tensor([shape[::-1] for shape in shapes], dtype=dtype)
+        stride = torch.tensor([columns for _, columns in bordered], dtype=torch.int32)
+        steps = torch.stack([stride * down + right for down, right in CORNERS], dim=-1)
+        start = torch.tensor(starts, dtype=torch.int32)
+        wh, stride, start, steps = (each.repeat_interleave(num_points, 0) for each in (wh, stride, start, steps))
+        return BorderedLevels(wh, stride, start, steps.T.contiguous(), last)
 
     def locate(self, locations: Float[Tensor, "Q S 2"]) -> tuple[Int[Tensor, "Q S"], Float[Tensor, "Q S 2"]]:
         """Table row of each sample's upper left corner, and (x, y) of the sample from there, in [0, 1) cells."""
@@ -55,10 +57,7 @@ class BorderedLevels:
 
     def corners(self, upper_left: Int[Tensor, "Q S"]) -> Int[Tensor, "Q 4 S"]:
         """Table rows of the four corners."""
-        rows = upper_left.new_empty(upper_left.shape[0], 4, upper_left.shape[1])
-        for index, (down, right) in enumerate(CORNERS):
-            torch.add(upper_left, self.stride * down + right, out=rows[:, index])
-        return rows
+        return upper_left[:, None] + self.steps
 
 
 def corner_weights(fraction: Float[Tensor, "Q S 2"], weights: Float[Tensor, "Q S"]) -> Float[Tensor, "Q 4 S"]:

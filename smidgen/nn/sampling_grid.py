@@ -36,9 +36,10 @@ def _sample_level(
     weights: Float[Tensor, "B Q heads P"],
 ) -> Float[Tensor, "BH dim Q"]:
     maps = value.permute(0, 2, 3, 1).flatten(0, 1).unflatten(2, shape)
-    grid = grid.transpose(1, 2).flatten(0, 1)
+    # Points before queries: a sum over the few points then runs along many queries.
+    grid = grid.permute(0, 2, 3, 1, 4).flatten(0, 1)
     samples = F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return (samples * weights.transpose(1, 2).flatten(0, 1)[:, None]).sum(-1)
+    return (samples * weights.permute(0, 2, 3, 1).flatten(0, 1)[:, None]).sum(2)
 
 
 def _count_flops(*_: Any, out_shape: Sequence[int], **__: Any) -> int:

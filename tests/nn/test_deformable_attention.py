@@ -164,12 +164,14 @@ def test_half_precision_values_are_summed_in_float32(method: str) -> None:
     assert torch.equal(output, exact.bfloat16())
 
 
-def test_auto_chooses_by_number_of_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deformable_attention, "BAG_QUERIES", 10)
+@pytest.mark.parametrize(("training", "constant"), [(False, "BAG_QUERIES"), (True, "BAG_QUERIES_IN_TRAINING")])
+def test_auto_chooses_by_number_of_queries(monkeypatch: pytest.MonkeyPatch, training: bool, constant: str) -> None:
+    monkeypatch.setattr(deformable_attention, constant, 10)
     used = {}
     for queries in (9, 10):
+        inputs = tuple(each.requires_grad_(training) for each in make_inputs(queries=queries))
         with FlopCounterMode(display=False) as counter:
-            sample_deformable(*interleave(make_inputs(queries=queries), SHAPES))
+            sample_deformable(*interleave(inputs, SHAPES))
         used[queries] = torch.ops.smidgen.sample_bags in counter.get_flop_counts().get("Global", {})
     assert used == {9: False, 10: True}
 
@@ -189,7 +191,7 @@ def test_operator_is_well_registered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "device", "message"), [("bags", "cpu", "'bags'"), ("embedding_bag", "meta", "runs on a CPU")]
+    ("method", "device", "message"), [("bags", "cpu", "'bags'"), ("embedding_bag", "meta", "needs a CPU")]
 )
 @pytest.mark.usefixtures("_without_shape_checks")
 def test_wrong_method_is_explained(method: str, device: str, message: str) -> None:
