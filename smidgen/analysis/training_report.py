@@ -70,8 +70,8 @@ def _figures(evaluation: Evaluation) -> Section:
     thresholds, limits = settings["iou_thresholds"], settings["detection_limits"]
     words = (
         f"Protocol {evaluation.protocol}: IoU {thresholds[0]:g} to {thresholds[-1]:g}, at most {limits[-1]} "
-        f"detections per image and class; {settings['images']} images with {settings['objects']['all']} objects. Fractions; a "
-        "dash where there is no such object. Intervals: 95 % bootstrap over images."
+        f"detections per image and class; {settings['images']} images with {settings['objects']} objects. "
+        "Fractions; a dash where there is no such object. Intervals: 95 % bootstrap over images."
     )
     return Section(
         title="Figures", paragraphs=[words], tables=[_metrics(evaluation), _sizes(evaluation), _classes(evaluation)]
@@ -93,9 +93,9 @@ def _sizes(evaluation: Evaluation) -> list[list[str]]:
     rows = [["size of objects", "objects", "AP"]]
     for name, (low, high) in evaluation.settings["areas"].items():
         figure = evaluation.settings["figures_by_area"].get(name, {}).get("AP")
-        span = f"{low**0.5:g} to {high**0.5:g} px" if high < 1e10 else f"above {low**0.5:g} px" if low else "all"
+        span = f": {low**0.5:g} to {high**0.5:g} px" if high < 1e10 else f": above {low**0.5:g} px" if low else ""
         value = _shown(evaluation.metrics[figure]) if figure else ""
-        rows.append([f"{name}: {span}", str(evaluation.settings["objects"].get(name, "")), value])
+        rows.append([f"{name}{span}", str(evaluation.settings["objects_by_area"].get(name, "")), value])
     return rows
 
 

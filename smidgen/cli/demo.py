@@ -30,6 +30,7 @@ def demo(
 ) -> Result:
     """Draw scenes, train a small model on them, judge it, and write report.html. Can be run again."""
     from smidgen.recipes.demo import demo as recipe
+    from smidgen.recipes.demo import fitted_to
     from smidgen.recipes.experiment import with_changes
 
     chosen = chosen_device(device)
@@ -38,7 +39,8 @@ def demo(
     _clear(out)
     started = time.monotonic()
     _draw_scenes(out / "scenes", minutes, seed)
-    trained = _train(experiment, out / "run", chosen)
+    say(f"training {model} for about {minutes:g} minutes")
+    trained = _train(fitted_to(experiment, minutes, chosen), out / "run", chosen)
     dataset, found = _judge(experiment, out / "run", chosen)
     report = _write_report(out, experiment, trained, dataset, found, time.monotonic() - started)
     values = {
@@ -70,7 +72,6 @@ def _draw_scenes(folder: Path, minutes: float, seed: int) -> None:
 def _train(experiment: Experiment, run: Path, device: str) -> TrainingResult:
     from smidgen.recipes.running import run_experiment
 
-    say(f"training {experiment.system} for about {experiment.training.max_minutes:g} minutes")
     return run_experiment(experiment, run, device=device, say=say)
 
 
@@ -107,7 +108,7 @@ def _write_report(
         (f"{found.metrics['AP']:.2f}", "AP (mean over IoU)"),
         (f"{trained.seconds / 60:.1f} min", "training time"),
         (f"{parameters / 1e6:.1f} M", "parameters"),
-        (f"{found.settings['objects']['all']}", "objects to find"),
+        (f"{found.settings['objects']}", "objects to find"),
     ]
     page = training_report(
         trained.run,

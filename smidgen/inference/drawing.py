@@ -15,6 +15,7 @@ Box = tuple[float, float, float, float]
 
 LEGEND_BACKGROUND: Color = (24, 26, 30)
 LEGEND_TEXT: Color = (235, 235, 235)
+SMALLEST_LEGEND_WIDTH = 320  # px
 SMALLEST_SIDE_SHOWN = 640  # px: smaller pictures are enlarged by whole factors, so that 1 px lines do not hide objects
 
 
@@ -46,7 +47,7 @@ def _outlined(image: Image.Image, boxes: Sequence[tuple[float, ...]], labels: Se
         else image.copy()
     )
     pen = ImageDraw.Draw(picture)
-    width = max(1, round(max(picture.size) / 1600))
+    width = max(min(scale, 2), round(max(picture.size) / 1600))
     # Worst first, so that the best outline lies on top.
     for (x0, y0, x1, y1), label in reversed(list(zip(boxes, labels, strict=True))):
         outline = (x0 * scale - width, y0 * scale - width, x1 * scale + width - 1, y1 * scale + width - 1)
@@ -60,20 +61,21 @@ def _ordered(box: Box) -> Box:
 
 
 def _with_legend(picture: Image.Image, labels: Sequence[int], names: Sequence[str]) -> Image.Image:
-    size = max(13, round(picture.width / 60))
+    width = max(picture.width, SMALLEST_LEGEND_WIDTH)
+    size = min(max(14, round(width / 45)), 48)
     font = ImageFont.load_default(size)
     counts = sorted(Counter(labels).items())
     entries = [(class_color(label), f"{_name(names, label)}  {count}") for label, count in counts]
     entries = entries or [(LEGEND_BACKGROUND, "nothing found")]
-    rows = _rows(entries, font, picture.width, size)
-    strip = Image.new("RGB", (picture.width, len(rows) * 2 * size), LEGEND_BACKGROUND)
+    rows = _rows(entries, font, width, size)
+    strip = Image.new("RGB", (width, len(rows) * 2 * size), LEGEND_BACKGROUND)
     pen = ImageDraw.Draw(strip)
     for row, places in enumerate(rows):
         top = row * 2 * size + size // 2
         for left, color, text in places:
             pen.rectangle((left, top, left + size, top + size), outline=color, width=max(2, size // 6))
             pen.text((left + 1.5 * size, top + size / 2), text, fill=LEGEND_TEXT, font=font, anchor="lm")
-    joined = Image.new("RGB", (picture.width, picture.height + strip.height))
+    joined = Image.new("RGB", (width, picture.height + strip.height))
     joined.paste(picture, (0, 0))
     joined.paste(strip, (0, picture.height))
     return joined

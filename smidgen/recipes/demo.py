@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from dataclasses import replace
 from pathlib import Path
 
-from smidgen.data import Augmentation
+from smidgen.data import Augmentation, open_dataset, training_loader
 from smidgen.data.synthetic import SceneConfig
+from smidgen.models import create_criterion
 from smidgen.recipes.experiment import DataConfig, EvaluationConfig, Experiment, default_experiment
 from smidgen.recipes.from_scratch import from_scratch
+from smidgen.recipes.running import build, resolved
 from smidgen.structures import Preprocessing
 
 SIDE_PX = 320
@@ -28,7 +32,7 @@ def scenes(seed: int = 0) -> SceneConfig:
 
 def splits(minutes: float) -> dict[str, int]:
     """Scenes to draw: as many as so much training can make use of."""
-    return {"train": min(400, max(32, round(150 * minutes))), "val": 40 if minutes >= 1 else 12}
+    return {"train": min(400, max(32, round(150 * minutes))), "val": 32 if minutes >= 1 else 8}
 
 
 def demo(system: str = "dino_nano", data: Path = Path("scenes"), minutes: float = 2.0) -> Experiment:
@@ -42,7 +46,42 @@ def demo(system: str = "dino_nano", data: Path = Path("scenes"), minutes: float 
         model=replace(base.model, preprocessing=Preprocessing(short_side=SIDE_PX, long_side=SIDE_PX)),
         data=DataConfig(path=str(data), augmentation=Augmentation(vertical_flip=0.5, quarter_turns=0.5)),
         training=replace(
-            from_scratch(), epochs=60, max_minutes=minutes, warmup_steps=20, evaluate_every=2, ema_decay=0.99
+            from_scratch(), epochs=200, max_minutes=2 * minutes, warmup_steps=20, ema_decay=0.98, memory_forecast=False
         ),
-        evaluation=EvaluationConfig(protocol="coco", bootstrap=100),
+        evaluation=EvaluationConfig(protocol="coco", bootstrap=100, batch_size=4),
     )
+
+
+def fitted_to(experiment: Experiment, minutes: float, device: str) -> Experiment:
+    """The experiment with as many steps as this machine makes in so many minutes, so that the rate has fallen by then.
+
+    A few steps are timed to know. About a seventh of the time is left for the evaluations.
+    """
+    steps = max(10, int(60 * minutes * 0.85 / seconds_per_step(experiment, device)))
+    images = len(open_dataset(experiment.data.path, "train"))
+    epochs = -(-steps * experiment.training.batch_size // images)
+    every = max(1, epochs // 5)
+    return replace(experiment, training=replace(experiment.training, max_steps=steps, evaluate_every=every))
+
+
+def seconds_per_step(experiment: Experiment, device: str, steps: int = 3) -> float:
+    """Median time of a training step after one to warm up, without the optimizer."""
+    dataset = open_dataset(experiment.data.path, "train")
+    experiment = resolved(experiment, dataset.classes, has_weights=False)
+    model = build(experiment, dataset.classes).to(device).train()
+    criterion = create_criterion(model).to(device)
+    batches = training_loader(
+        dataset,
+        preprocessing=model.config.preprocessing,  # type: ignore[union-attr, arg-type]
+        augmentation=experiment.data.augmentation,
+        batch_size=experiment.training.batch_size,
+        seed=0,
+    ).iterate()
+    times = []
+    for _ in range(1 + steps):
+        start = time.perf_counter()
+        images, targets = next(batches)
+        on_device = [target.to(device) for target in targets]
+        sum(criterion(model(images.to(device), on_device), on_device, 0.0).values()).backward()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])

@@ -54,9 +54,16 @@ def _functions(module: str) -> list[str]:
     names = [
         name
         for name, value in vars(found).items()
-        if inspect.isfunction(value) and value.__module__ == found.__name__ and not name.startswith("_")
+        if inspect.isfunction(value) and value.__module__ == found.__name__ and _is_recipe(value)
     ]
     return [module if name == module else f"{module}.{name}" for name in names]
+
+
+def _is_recipe(function: Callable[..., object]) -> bool:
+    """Whether it returns an Experiment and can be called with nothing."""
+    signature = inspect.signature(function)
+    ready = all(parameter.default is not parameter.empty for parameter in signature.parameters.values())
+    return ready and signature.return_annotation in (Experiment, Experiment.__name__)
 
 
 def _elsewhere(name: str) -> Recipe:

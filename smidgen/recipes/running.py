@@ -112,7 +112,7 @@ def judge(
     intervals = bootstrap_intervals(
         dataset.coco_ground_truth(), found.predictions, protocol, metrics=metrics, samples=config.bootstrap
     )
-    return replace(found, intervals=intervals)
+    return replace(found, intervals={name: bounds for name, bounds in intervals.items() if found.metrics[name] != -1})
 
 
 def _judge(
