@@ -21,9 +21,13 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file and rename it to `path`; OSError, with the earlier file kept, on failure."""
     partial = path.with_name(f".partial-{path.name}")
     try:
-        with _explained(path):
+        with failures_explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            partial.touch()
+            mode = partial.stat().st_mode
             write(partial)
+            # safetensors makes files that only their owner may read; checkpoints are to be shared.
+            partial.chmod(mode)
             _flush(partial)
             partial.replace(path)
             _flush(path.parent)
@@ -37,7 +41,7 @@ def write_folder_atomically(path: Path, write: Callable[[Path], object]) -> None
     recover_folder(path)
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        with _explained(path):
+        with failures_explained(path):
             partial.mkdir(parents=True)
             write(partial)
             _replace_folder(partial, path)
@@ -79,7 +83,7 @@ def _flush(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def failures_explained(path: Path) -> Iterator[None]:
     """Turn a failure to write into an OSError that says what is left and what to do."""
     try:
         yield

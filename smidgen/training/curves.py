@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from smidgen.checkpoints.atomic_write import write_atomically
 
-_LARGEST_TERMS = 6
+_SHOWN_TERMS = 6
 _SHOWN_METRICS = ("AP", "AP50", "AP75", "APvt", "APt", "APs")
 
 
@@ -23,7 +23,7 @@ def draw_curves(lines: Sequence[dict[str, Any]], path: Path) -> None:
         return
     figure = Figure(figsize=(15, 4.2), dpi=100)
     losses, rate, metrics = figure.subplots(
-        1, 3, gridspec_kw={"left": 0.04, "right": 0.99, "bottom": 0.13, "wspace": 0.16}
+        1, 3, gridspec_kw={"left": 0.05, "right": 0.99, "bottom": 0.13, "wspace": 0.2}
     )
     _draw_losses(losses, training)
     _draw_learning_rate(rate, training)
@@ -35,11 +35,12 @@ def _draw_losses(axes: Axes, training: Sequence[dict[str, Any]]) -> None:
     steps = [line["step"] for line in training]
     axes.plot(steps, [line["loss"] for line in training], color="black", linewidth=1.8, label="sum")
     final = training[-1]["losses"]
-    for name in sorted(final, key=lambda name: -abs(final[name]))[:_LARGEST_TERMS]:
+    # The last layer's terms have the plainest names; a layer's number or a set's name is appended to the others.
+    for name in sorted(final, key=lambda name: (name.count("_"), name))[:_SHOWN_TERMS]:
         axes.plot(steps, [line["losses"].get(name, float("nan")) for line in training], linewidth=0.9, label=name)
     if all(line["loss"] > 0 for line in training):
         axes.set_yscale("log")
-    _finish(axes, "losses (sum and largest terms)")
+    _finish(axes, "losses")
 
 
 def _draw_learning_rate(axes: Axes, training: Sequence[dict[str, Any]]) -> None:
@@ -50,9 +51,11 @@ def _draw_learning_rate(axes: Axes, training: Sequence[dict[str, Any]]) -> None:
 
 
 def _draw_metrics(axes: Axes, evaluations: Sequence[dict[str, Any]]) -> None:
+    if not evaluations:
+        axes.text(0.5, 0.5, "no evaluation yet", ha="center")
     minutes = [line["seconds"] / 60 for line in evaluations]
     names = list(evaluations[-1]["metrics"]) if evaluations else []
-    for name in [name for name in _SHOWN_METRICS if name in names] or names[:_LARGEST_TERMS]:
+    for name in [name for name in _SHOWN_METRICS if name in names] or names[:_SHOWN_TERMS]:
         axes.plot(minutes, [line["metrics"].get(name, float("nan")) for line in evaluations], marker=".", label=name)
     _finish(axes, "metrics of the evaluations", "minutes")
 

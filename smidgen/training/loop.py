@@ -18,7 +18,7 @@ from smidgen.training.config import TrainingConfig
 from smidgen.training.contracts import Batch, Evaluate, TrainingBatches, TrainingImages
 from smidgen.training.curves import draw_curves
 from smidgen.training.interruption import Interrupted
-from smidgen.training.memory_forecast import used_memory
+from smidgen.training.memory_forecast import used_gigabytes
 from smidgen.training.preparation import TrainingRequest, open_session
 from smidgen.training.random_state import preserved_random_state
 from smidgen.training.session import Session
@@ -150,19 +150,19 @@ def _count(session: Session, report: StepReport, batches: int) -> None:
     """Note that a step is done, on the display and, every so many steps, in the metrics."""
     position = session.position
     position.step, position.batch = position.step + 1, position.batch + batches
-    memory = used_memory(session.accelerator.device)
-    session.display.advance(position.step, f"epoch {position.epoch + 1}, loss {report.loss:.4g}, {memory}")
+    memory = used_gigabytes(session.accelerator.device)
+    session.display.advance(position.step, f"epoch {position.epoch + 1}, loss {report.loss:.4g}, {memory:.2f} GB")
     if position.step % session.config.log_every == 0 or position.step in (1, session.total_steps):
         session.record("train", _training_line(session, report, memory))
 
 
-def _training_line(session: Session, report: StepReport, memory: str) -> dict[str, object]:
+def _training_line(session: Session, report: StepReport, gigabytes: float) -> dict[str, object]:
     return {
         "loss": report.loss,
         "losses": dict(report.terms),
         "gradient_norm": report.gradient_norm,
         "learning_rates": {group["name"]: group["lr"] for group in session.optimizer.param_groups},
-        "memory": memory,
+        "memory_gb": round(gigabytes, 3),
     }
 
 
@@ -171,7 +171,8 @@ def _stop(session: Session) -> NoReturn:
     save_last(session)
     _draw_curves(session)
     interrupted = Interrupted(session.run.path, session.position.step)
-    session.say(str(interrupted))
+    if session.is_main:
+        session.run.append_log(str(interrupted))
     raise interrupted
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import psutil  # type: ignore[import-untyped]
 import torch
@@ -92,11 +92,10 @@ def available_memory(device: torch.device) -> int | None:
     return int(psutil.virtual_memory().available) if device.type == "cpu" else None
 
 
-def used_memory(device: torch.device) -> str:
-    """The peak on a GPU, else what the process holds now, in words."""
-    if device.type == "cuda":
-        return _gigabytes(torch.cuda.max_memory_allocated(device))
-    return _gigabytes(psutil.Process().memory_info().rss)
+def used_gigabytes(device: torch.device) -> float:
+    """The peak on a GPU, else what the process holds now."""
+    used = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else psutil.Process().memory_info().rss
+    return float(used / _GIGABYTE)
 
 
 def _activations_per_image(model: nn.Module, canvas_hw: tuple[int, int], device: torch.device) -> int:
@@ -154,5 +153,5 @@ def _bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def _gigabytes(number: Any) -> str:
+def _gigabytes(number: int) -> str:
     return f"{number / _GIGABYTE:.2f} GB"

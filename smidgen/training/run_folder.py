@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from smidgen.checkpoints.atomic_write import recover_folder, write_atomically
+from smidgen.checkpoints.atomic_write import failures_explained, recover_folder, write_atomically
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """One JSON object per line: training steps (kind "train") and evaluations (kind "evaluation")."""
+        """One JSON object per line: steps (kind "train") and evaluations (kind "evaluation"), both counted from 1."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -97,7 +97,7 @@ def open_run(path: Path, resume: bool) -> RunFolder:
 
 
 def _append(path: Path, text: str) -> None:
-    with path.open("a", encoding="utf-8") as file:
+    with failures_explained(path), path.open("a", encoding="utf-8") as file:
         file.write(text + "\n")
         file.flush()
         os.fsync(file.fileno())

@@ -109,7 +109,7 @@ class Session:
         """Add a line to metrics.jsonl, and to TensorBoard's events (main process only)."""
         if not self.is_main:
             return
-        place = {"kind": kind, "step": self.position.step, "epoch": self.position.epoch}
+        place = {"kind": kind, "step": self.position.step, "epoch": self.position.epoch + 1}
         self.run.append_metrics({**place, "seconds": round(self.clock.seconds, 3), **values})
         if self.events is not None:
             self.events.record(values, self.position.step)
