@@ -8,7 +8,7 @@ from collections.abc import Sequence
 def query_budget_warning(object_counts: Sequence[int], num_queries: int | None) -> str | None:
     """A warning with the share of images that hold more objects than queries and the largest count; None where none do.
 
-    object_counts: labelled objects of each image. num_queries: of the model; None where it has no such limit.
+    object_counts: labeled objects of each image. num_queries: of the model; None where it has no such limit.
     """
     largest = max(object_counts, default=0)
     if num_queries is None or largest <= num_queries:
