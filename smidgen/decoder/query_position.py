@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from smidgen.nn.deformable_layers import scale_reference
 from smidgen.nn.initialize import xavier_linear
 from smidgen.nn.mlp import MLP
 from smidgen.nn.position_encoding import sine_of_boxes
@@ -54,25 +54,26 @@ class InitialBoxPosition(nn.Module):
 
 
 class BoxPosition(nn.Module):
-    """DAB-DETR and DINO: an MLP over the sine of the current box (y, x, w, h) in canvas coordinates of the finest
-    level.
+    """DAB-DETR and DINO: an MLP over the sine of the current box (y, x, w, h).
 
     scale: DAB's modulation, an MLP of the content that multiplies the position from the second layer on.
+    in_canvas: encode the box in coordinates of the finest level's canvas, as the official codes do (parity); queries then
+    depend on how much an image is padded. By default boxes are encoded in coordinates of the image.
     """
 
-    def __init__(self, width: int, scale: bool = False) -> None:
+    def __init__(self, width: int, scale: bool = False, in_canvas: bool = False) -> None:
         super().__init__()
         self.projection = MLP(2 * width, width, width)
         self.scale = MLP(width, width, width) if scale else None
-        self.width = width
+        self.width, self.in_canvas = width, in_canvas
 
     def forward(
         self, queries: Queries, reference: Tensor, content: Tensor, tokens: Tokens, layer: int
     ) -> Float[Tensor, "B Q C"]:
         """Encoding of `reference`."""
-        share = tokens.valid_share[:, None, 0]
-        boxes = reference * torch.cat([share, share], dim=-1)
-        position: Tensor = self.projection(sine_of_boxes(boxes, self.width // 2, order="yxwh"))
+        if self.in_canvas:
+            reference = scale_reference(reference, tokens.valid_share[:, :1])[:, :, 0]
+        position: Tensor = self.projection(sine_of_boxes(reference, self.width // 2, order="yxwh"))
         if self.scale is not None and layer > 0:
             position = position * self.scale(content)
         return position

@@ -66,7 +66,7 @@ def dab_deformable_detr(config: DABDeformableDETRConfig, pretrained: bool = Fals
         "decoder": DeformableDecoder(
             decoder_layer(sizes, config.num_levels),
             sizes.decoder_layers,
-            BoxPosition(sizes.width, scale=True),
+            BoxPosition(sizes.width, scale=True, in_canvas=config.parity),
             IterativeRefinement(*heads(sizes, config.num_classes), eps),
             PositionRelation(sizes.num_heads) if config.relation else None,
         ),

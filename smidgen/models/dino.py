@@ -6,6 +6,7 @@ heads for proposals, position temperature 20. `dino_5scale` adds stride 4.
 
 parity=True switches to what the official code does:
     proposals      padded and border tokens compete in the selection (default: never selected)
+    position       boxes are encoded in canvas coordinates, so that padding changes them (default: the image's)
     refinement     logits of boxes are clamped at 1e-3 (default 1e-5: sizes below 0.001 of the image do not saturate)
     denoising      the official number of groups (default: max(1, queries // objects))
     readout, loss  boxes are not clipped at the image; GIoU has 1e-6 in its denominators
@@ -73,7 +74,7 @@ def dino(config: DINOConfig, pretrained: bool = False) -> DETR:
         "decoder": DeformableDecoder(
             decoder_layer(sizes, config.num_levels),
             sizes.decoder_layers,
-            BoxPosition(sizes.width),
+            BoxPosition(sizes.width, in_canvas=config.parity),
             LookForwardTwice([class_head(sizes.width, config.num_classes)], [box_head(sizes.width)], sizes.width, eps),
         ),
         "readout": TopScoring(config.num_detections, clip=not config.parity),

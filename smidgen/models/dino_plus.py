@@ -71,7 +71,7 @@ def dino_plus(config: DINOPlusConfig, pretrained: bool = False) -> DETR:
         "decoder": DeformableDecoder(
             decoder_layer(sizes, config.num_levels),
             sizes.decoder_layers,
-            BoxPosition(sizes.width),
+            BoxPosition(sizes.width, in_canvas=config.parity),
             LookForwardTwice(*heads(sizes, config.num_classes), sizes.width, eps),
             PositionRelation(sizes.num_heads) if config.relation else None,
         ),

@@ -76,7 +76,7 @@ def dn_deformable_detr(config: DNDeformableDETRConfig, pretrained: bool = False)
         "decoder": DeformableDecoder(
             decoder_layer(sizes, config.num_levels),
             sizes.decoder_layers,
-            BoxPosition(sizes.width, scale=True),
+            BoxPosition(sizes.width, scale=True, in_canvas=config.parity),
             IterativeRefinement(*heads(sizes, config.num_classes), eps),
             PositionRelation(sizes.num_heads) if config.relation else None,
         ),
