@@ -15,14 +15,20 @@ GLASS = (44, 52, 62)
 ENGINE = (40, 42, 46)
 
 HULLS: tuple[tuple[int, int, int], ...] = (
-    *((238, 238, 236),) * 6, (206, 210, 214), (40, 58, 96), (150, 40, 38), (60, 62, 66), (58, 110, 130), (196, 176, 130),
+    *((238, 238, 236),) * 6, (206, 210, 214), (40, 58, 96), (150, 40, 38), (60, 62, 66), (58, 110, 130),
+    (196, 176, 130),
 )  # fmt: skip
 
 
 def _hull(length: float, width: float, transom: float = 0.82) -> np.ndarray:
     """A pointed bow and a square stern of `transom` times the beam."""
     along = np.linspace(0, 1, 36)
-    half = width / 2 * np.minimum(transom + (1 - transom) * np.sin(np.clip(along / 0.8, 0, 1) * np.pi), 1) * (1 - np.clip((along - 0.45) / 0.55, 0, 1) ** 2.2)
+    half = (
+        width
+        / 2
+        * np.minimum(transom + (1 - transom) * np.sin(np.clip(along / 0.8, 0, 1) * np.pi), 1)
+        * (1 - np.clip((along - 0.45) / 0.55, 0, 1) ** 2.2)
+    )
     x = (along - 0.5) * length
     return np.concatenate([np.stack([x, half], -1), np.stack([x, -half], -1)[::-1]])
 
@@ -48,7 +54,18 @@ def _cruiser(length: float, width: float, long_px: int) -> Sprite:
     drawing.polygon(_hull(length * 0.94, width * 0.86), (232, 230, 224), paint=0.3, height=1.3)
     drawing.box(-0.47 * length, -0.22 * length, -0.36 * width, 0.36 * width, TEAK, height=0.8)
     drawing.polygon(_hull(length * 0.56, width * 0.74) - (0.01 * length, 0), (240, 240, 238), paint=0.1, height=2.3)
-    drawing.polygon([(0.15 * length, -0.28 * width), (0.24 * length, 0), (0.15 * length, 0.28 * width), (0.08 * length, 0.26 * width), (0.16 * length, 0), (0.08 * length, -0.26 * width)], GLASS, height=2.0)
+    drawing.polygon(
+        [
+            (0.15 * length, -0.28 * width),
+            (0.24 * length, 0),
+            (0.15 * length, 0.28 * width),
+            (0.08 * length, 0.26 * width),
+            (0.16 * length, 0),
+            (0.08 * length, -0.26 * width),
+        ],
+        GLASS,
+        height=2.0,
+    )
     drawing.box(-0.16 * length, 0.02 * length, -0.2 * width, 0.2 * width, (120, 130, 138), height=2.4)
     return drawing.sprite(0.1)
 
@@ -58,7 +75,16 @@ def _sailing_boat(length: float, width: float, cover: tuple[int, int, int], long
     drawing.polygon(_hull(length, width, 0.6), paint=1.0, height=0.9, solid=True)
     drawing.polygon(_hull(length * 0.93, width * 0.84, 0.6), (230, 224, 210), paint=0.2, height=1.0)
     drawing.box(-0.40 * length, -0.12 * length, -0.22 * width, 0.22 * width, TEAK, height=0.6)
-    drawing.polygon([(-0.1 * length, -0.26 * width), (0.24 * length, -0.12 * width), (0.24 * length, 0.12 * width), (-0.1 * length, 0.26 * width)], (240, 240, 236), height=1.5)
+    drawing.polygon(
+        [
+            (-0.1 * length, -0.26 * width),
+            (0.24 * length, -0.12 * width),
+            (0.24 * length, 0.12 * width),
+            (-0.1 * length, 0.26 * width),
+        ],
+        (240, 240, 236),
+        height=1.5,
+    )
     drawing.box(-0.36 * length, 0.1 * length, -0.16, 0.16, cover, height=2.4)
     drawing.ellipse(0.1 * length, 0, 0.25, 0.25, (210, 212, 214), height=5.0)
     return drawing.sprite(0.07)

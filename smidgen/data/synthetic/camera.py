@@ -10,10 +10,14 @@ from smidgen.data.synthetic.config import SceneConfig
 from smidgen.data.synthetic.ground import crop, noise_tile
 
 
-def photograph(scene: Float[np.ndarray, "H W 3"], config: SceneConfig, rng: np.random.Generator) -> UInt8[np.ndarray, "H W 3"]:
+def photograph(
+    scene: Float[np.ndarray, "H W 3"], config: SceneConfig, rng: np.random.Generator
+) -> UInt8[np.ndarray, "H W 3"]:
     """8-bit image of a lit scene (0..255); the ranges of the config decide what the camera adds."""
     height, width = scene.shape[:2]
-    haze, dark, blur, noise = (float(rng.uniform(*span)) for span in (config.haze, config.vignetting, config.blur_px, config.noise))
+    haze, dark, blur, noise = (
+        float(rng.uniform(*span)) for span in (config.haze, config.vignetting, config.blur_px, config.noise)
+    )
     exposure = float(rng.uniform(0.92, 1.2)) * rng.uniform(0.97, 1.03, 3).astype(np.float32)
     airlight = np.array([196, 204, 214], np.float32) * float(rng.uniform(0.85, 1.05))
     image = scene * ((1 - haze) * exposure) + airlight * haze
@@ -34,7 +38,7 @@ def _falloff(height: int, width: int, dark: float) -> Float[np.ndarray, "H W"]:
 
 
 def _add_noise(image: Float[np.ndarray, "H W 3"], noise: float, rng: np.random.Generator) -> None:
-    """Mostly gray noise, a little per channel; windows of a fixed noise tile are as good as fresh numbers and faster."""
+    """Mostly gray noise, a little per channel; windows of fixed tiles are as good as fresh numbers, and faster."""
     height, width = image.shape[:2]
     common = crop(noise_tile(0.0, 20), rng, height, width)
     for channel in range(3):

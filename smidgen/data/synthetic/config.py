@@ -28,11 +28,13 @@ class SceneConfig:
     """Ranges are inclusive (low, high) and drawn anew for every scene.
 
     Changes what is labelled:
-    size_wh: image size in pixels. side_px: size of an object = square root of its box's area, in pixels; each scene draws
-    one ground resolution so that a class of the scene is log-uniform in this range, and other classes keep their real
-    proportion to it (those that would leave the range do not appear). objects: labelled objects per image.
-    classes: subset of CLASS_NAMES; labels count in this order. sceneries: subset of SCENERIES. seed: with the index of a
-    scene it decides everything.
+    size_wh: image size in pixels.
+    side_px: size of an object = square root of its box's area, in pixels. Each scene draws one ground resolution such
+    that a class of the scene is log-uniform in this range; the others keep their real proportion to it, and those that
+    would leave the range do not appear.
+    objects: labelled objects per image.
+    classes: subset of CLASS_NAMES; labels count in this order. sceneries: subset of SCENERIES.
+    seed: together with the index of a scene it decides everything.
 
     Changes how it looks:
     sun_azimuth_degrees: where the light comes from, 0 = right, 90 = below. sun_elevation_degrees: time of day; low sun

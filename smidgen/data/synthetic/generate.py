@@ -96,7 +96,9 @@ def _write_splits(
     for split, count in splits.items():
         images = folder / split / "images"
         images.mkdir(parents=True)
-        tasks[split] = [_task(config, split, number, images / f"{number:06d}.{image_format}") for number in range(count)]
+        tasks[split] = [
+            _task(config, split, number, images / f"{number:06d}.{image_format}") for number in range(count)
+        ]
     total, done = sum(splits.values()), 0
     results = _results([task for split in tasks.values() for task in split], workers)
     for split, members in tasks.items():
@@ -130,8 +132,8 @@ def _results(tasks: list[_Task], workers: int) -> Iterator[tuple[np.ndarray, np.
 
 def _make(task: _Task) -> tuple[np.ndarray, np.ndarray]:
     image, boxes_xyxy, labels = render_scene(task.config, task.index)
-    options = {"quality": task.quality, "subsampling": 0 if task.quality >= 90 else 2} if task.file.suffix == ".jpg" else {}
-    Image.fromarray(image).save(task.file, **options)
+    # The quality means nothing to a PNG; color at full resolution only in good JPEGs, as cameras do.
+    Image.fromarray(image).save(task.file, quality=task.quality, subsampling=0 if task.quality >= 90 else 2)
     return boxes_xyxy, labels
 
 
@@ -140,7 +142,8 @@ def coco_annotations(
 ) -> dict[str, Any]:
     """The COCO dictionary of a split. `area` is the box's; `scene_index` lets `render_scene` make the scene again."""
     width, height = config.size_wh
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for image_id, (task, (boxes_xyxy, labels)) in enumerate(zip(tasks, scenes, strict=True), 1):
         images.append(
             {"id": image_id, "file_name": task.file.name, "width": width, "height": height, "scene_index": task.index}

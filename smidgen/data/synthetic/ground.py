@@ -100,9 +100,10 @@ def material_texture(name: str, rng: np.random.Generator, height: int, width: in
 
 
 def stripes(
-    height: int, width: int, period_px: float, angle: float, rng: np.random.Generator, wobble_px: float = 0.0
+    shape: tuple[int, int], period_px: float, angle: float, rng: np.random.Generator, wobble_px: float = 0.0
 ) -> Float[np.ndarray, "H W"]:
     """Parallel rows, -1..1, across direction `angle`; they fade out where they get finer than the pixels show."""
+    height, width = shape
     visible = min(1.0, max(0.0, (period_px - 2.2) / 2.0))
     if visible == 0:
         return np.zeros((height, width), np.float32)

@@ -14,7 +14,10 @@ STEP_RATIO = 1.22  # the march's steps grow by this; thinner things than a perso
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """toward_sun: unit vector in the image plane (x right, y down). tangent: of the sun's elevation. direct: 0..1, 1 = clear sky."""
+    """The sun.
+
+    toward_sun: unit vector in the image plane (x right, y down). tangent: of the sun's elevation. direct: 0..1.
+    """
 
     toward_sun: tuple[float, float]
     tangent: float
@@ -27,7 +30,7 @@ class Light:
         return Light((math.cos(azimuth), math.sin(azimuth)), math.tan(elevation), 1.0 - cloudiness)
 
     def shade(self, slope: Float[np.ndarray, "H W 2"], heading: float) -> Float[np.ndarray, "H W"]:
-        """Brightness of a sloped surface relative to flat ground (Lambert), for a height gradient in a frame turned by `heading`."""
+        """Brightness relative to flat ground (Lambert) of a height gradient in a frame turned by `heading`."""
         x, y = self.toward_sun
         forward = x * math.cos(heading) + y * math.sin(heading)
         right = y * math.cos(heading) - x * math.sin(heading)

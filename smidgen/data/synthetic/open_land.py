@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -24,13 +25,17 @@ def fields(surface: Surface, rng: np.random.Generator, distractors: float) -> No
     reach = surface.diagonal_m / 2
     cell = max(22.0, reach * float(rng.uniform(0.5, 1.0)))
     u, v = (_cuts(reach, cell * stretch, rng) for stretch in (1.0, 0.65))
-    for u0, u1 in zip(u[:-1], u[1:], strict=True):
-        for v0, v1 in zip(v[:-1], v[1:], strict=True):
+    for u0, u1 in pairwise(u):
+        for v0, v1 in pairwise(v):
             track = float(rng.choice([0.6, 1.6]))
-            corners = np.array([(u0 + track, v0 + track), (u1 - track, v0 + track), (u1 - track, v1 - track), (u0 + track, v1 - track)])
+            corners = np.array(
+                [(u0 + track, v0 + track), (u1 - track, v0 + track), (u1 - track, v1 - track), (u0 + track, v1 - track)]
+            )
             _sow(surface, frame.to_image(corners), frame.angle, rng)
     _country_road(surface, frame, reach, rng)
-    hedge = np.array([(line, along) for line in u for along in rng.uniform(-reach, reach, 12)]) + rng.normal(0, 1.2, (12 * len(u), 2))
+    hedge = np.array([(line, along) for line in u for along in rng.uniform(-reach, reach, 12)]) + rng.normal(
+        0, 1.2, (12 * len(u), 2)
+    )
     scenery.plant(surface, frame.to_image(hedge)[rng.random(len(hedge)) < 0.6], rng, (2.5, 7.0))
     scenery.plant(surface, scenery.clusters(surface, 18, 5.0, rng), rng, (3.0, 8.0))
     scenery.distract(surface, ("bale", "rock", "bale", "bin"), distractors * 1.2, rng, ~surface.paved)
@@ -51,11 +56,11 @@ def _sow(surface: Surface, corners: Float[np.ndarray, "4 2"], angle: float, rng:
     turn = angle + float(rng.integers(2)) * math.pi / 2 + float(rng.normal(0, 0.02))
     albedo = surface.albedo[window]
     if crop in ROW_M:
-        rows = stripes(*patch.shape, ROW_M[crop] * surface.scale, turn, rng, 0.5)
-        bands = stripes(*patch.shape, 6 * ROW_M[crop] * surface.scale, turn, rng, 0.8)
+        rows = stripes(patch.shape, ROW_M[crop] * surface.scale, turn, rng, 0.5)
+        bands = stripes(patch.shape, 6 * ROW_M[crop] * surface.scale, turn, rng, 0.8)
         albedo *= 1 + (0.13 * rows + 0.045 * bands)[..., None] * patch[..., None]
     if crop != "scrub":
-        tram = stripes(*patch.shape, 14 * surface.scale, turn, rng, 0.8)
+        tram = stripes(patch.shape, 14 * surface.scale, turn, rng, 0.8)
         wheels = np.exp(-(((np.abs(tram) - 0.32) / max(0.06, 0.07 / surface.scale)) ** 2)) * (tram > 0)
         albedo *= 1 - 0.16 * (wheels * patch)[..., None]
 

@@ -1,4 +1,4 @@
-"""Which objects stand where: real spots first (lanes, slots, berths, sidewalks), then any free ground, until the count is met."""
+"""Which objects stand where: spots first (lanes, slots, berths, sidewalks), then free ground until the count is met."""
 
 from __future__ import annotations
 
@@ -32,9 +32,13 @@ GROUND_M2 = {"car": 8.0, "van": 10.5, "truck": 22.0, "bus": 29.0, "person": 0.35
 LEAST_VISIBLE = 0.3  # objects that show less of their area inside the image are not drawn
 MOST_OVERLAP = 0.3  # IoU of boxes; the objects themselves never share a pixel
 LEAST_CONTRAST = 26.0  # 8-bit levels between an object's color and the ground's
-SIZE_TOLERANCE = 0.32  # how far an object may be scaled to stay in the configured range
+SIZE_TOLERANCE = 0.32  # |log| of the factor by which an object may be scaled to stay in the configured range
 TRIES_PER_OBJECT = 40
+PATIENCE = 800  # misses in a row after which a kind of place counts as full
 SECOND_KIND_FIRST = 0.3  # how often the street fills before the lot, and the open sea before the berths
+
+
+Paint = tuple[float, float, float]
 
 
 @dataclass(slots=True, eq=False)
@@ -59,7 +63,10 @@ def paints_of(name: str) -> tuple[tuple[int, int, int], ...]:
 def place_objects(
     surface: Surface, weights: dict[str, float], count: int, side_px: tuple[float, float], rng: np.random.Generator
 ) -> Placed:
-    """Draw `count` objects onto the surface; classes in proportion to their weights where there is room, the bulkiest first."""
+    """Draw `count` objects onto the surface, classes in proportion to their weights, the bulkiest first.
+
+    Fewer come out only where nothing more fits.
+    """
     placed = Placed(np.zeros(surface.shape, bool))
     order = sorted(weights, key=lambda name: -GROUND_M2[name])
     shares = np.array([weights[name] for name in order])
@@ -77,28 +84,32 @@ def place_objects(
 def _place_class(
     surface: Surface, placed: Placed, name: str, target: int, side_px: tuple[float, float], rng: np.random.Generator
 ) -> None:
-    for x, y, heading, kind in _candidates(surface, placed, name, target, rng):
-        if len(placed.boxes) >= target:
-            return
-        _try(surface, placed, name, Pose(x, y, heading), kind, side_px, rng)
+    for kind, poses in _candidates(surface, placed, name, target, rng):
+        misses = 0
+        for x, y, heading in poses.tolist():
+            if len(placed.boxes) >= target:
+                return
+            misses = 0 if _try(surface, placed, name, Pose(x, y, heading), kind, side_px, rng) else misses + 1
+            if misses > PATIENCE:
+                break
 
 
 def _candidates(
     surface: Surface, placed: Placed, name: str, target: int, rng: np.random.Generator
-) -> Iterator[tuple[float, float, float, str]]:
-    """Poses for a class: its spots in random order, then free ground of its kind."""
+) -> Iterator[tuple[str, Float[np.ndarray, "N 3"]]]:
+    """Poses for a class, the most natural first: its spots, gaps between them, then free ground of its kind."""
     spots = _shuffled_spots(surface, name, rng)
-    for kind, poses in spots:
-        yield from ((x, y, heading, kind) for x, y, heading in poses.tolist())
+    yield from spots
     lanes = [poses for kind, poses in spots if kind == "lane"]
-    for x, y, heading in _between(lanes, TRIES_PER_OBJECT * (target - len(placed.boxes)) // 4, rng).tolist():
-        yield x, y, heading, "lane"
+    yield "lane", _between(lanes, TRIES_PER_OBJECT * (target - len(placed.boxes)) // 4, rng)
     for medium in _media(surface, name):
         free = np.flatnonzero(medium & ~surface.blocked & ~placed.occupied)
         if len(free) and len(placed.boxes) < target:
             pixels = free[rng.integers(0, len(free), TRIES_PER_OBJECT * (target - len(placed.boxes)))]
-            poses = _free_poses(surface, pixels, [poses for kind, poses in spots if kind in ("lane", "slot")], rng)
-            yield from ((x, y, heading, "free") for x, y, heading in poses.tolist())
+            yield (
+                "free",
+                _free_poses(surface, pixels, [poses for kind, poses in spots if kind in ("lane", "slot")], rng),
+            )
 
 
 def _between(lanes: list[Float[np.ndarray, "N 3"]], count: int, rng: np.random.Generator) -> Float[np.ndarray, "M 3"]:
@@ -114,7 +125,7 @@ def _between(lanes: list[Float[np.ndarray, "N 3"]], count: int, rng: np.random.G
 def _free_poses(
     surface: Surface, pixels: Int[np.ndarray, " N"], spots: list[Float[np.ndarray, "M 3"]], rng: np.random.Generator
 ) -> Float[np.ndarray, "N 3"]:
-    """Poses at these pixels (flat indices); vehicles turn as those at the nearest spot do, so that a jam still looks like one."""
+    """Poses at these pixels (flat indices); vehicles turn as those at the nearest spot do."""
     rows, columns = np.divmod(pixels, surface.shape[1])
     places = (np.column_stack([columns, rows]) + rng.random((len(pixels), 2))) / surface.scale
     headings = rng.uniform(0, 2 * math.pi, len(pixels))
@@ -124,12 +135,16 @@ def _free_poses(
     return np.column_stack([places, headings])
 
 
-def _shuffled_spots(surface: Surface, name: str, rng: np.random.Generator) -> list[tuple[str, Float[np.ndarray, "N 3"]]]:
+def _shuffled_spots(
+    surface: Surface, name: str, rng: np.random.Generator
+) -> list[tuple[str, Float[np.ndarray, "N 3"]]]:
     """Spots of a class in random order, the kinds in an order drawn once per scene; only the last kind may fill up."""
     kinds = [kind for kind in SPOTS[name] if kind in surface.spots]
     kinds = kinds[::-1] if rng.random() < SECOND_KIND_FIRST else kinds
     shuffled = [(kind, rng.permutation(np.concatenate(surface.spots[kind]))) for kind in kinds]
-    return [(kind, poses[: math.ceil(len(poses) * rng.uniform(0.5, 0.9))]) for kind, poses in shuffled[:-1]] + shuffled[-1:]
+    return [(kind, poses[: math.ceil(len(poses) * rng.uniform(0.5, 0.9))]) for kind, poses in shuffled[:-1]] + shuffled[
+        -1:
+    ]
 
 
 def _media(surface: Surface, name: str) -> list[Bool[np.ndarray, "H W"]]:
@@ -147,25 +162,27 @@ def _try(
     kind: str,
     side_px: tuple[float, float],
     rng: np.random.Generator,
-) -> None:
+) -> bool:
+    """Place one object at a pose if it fits there."""
     sprites = sprites_of(name)
     sprite = sprites[int(rng.integers(len(sprites)))]
     grow = 0.94 + 0.12 * float(rng.random())
     pose = Pose(pose.x, pose.y, pose.heading, (grow, grow * (0.97 + 0.06 * float(rng.random()))))
     fitted = fit_pose(sprite, pose, surface.scale, side_px)
-    paints = [paints_of(name)[index] for index in rng.integers(0, len(paints_of(name)), 4)]
+    paints = _draw_paints(name, rng)
     if fitted is None or _is_obstructed(surface, placed, name, outline_px(sprite, fitted, surface.scale)):
-        return
-    patch = render(sprite, fitted, surface.scale, surface.light, _jittered(paints[0], rng))
+        return False
+    patch = render(sprite, fitted, surface.scale, surface.light, paints[0])
     if patch is None or not _fits(surface, placed, patch, name, side_px):
-        return
+        return False
     if name == "boat" and kind in ("sea", "free") and rng.random() < 0.6:
         _leave_wake(surface, placed, sprite, fitted)
-    _add(surface, placed, name, _contrasting(surface, sprite, fitted, patch, paints, rng))
+    _add(surface, placed, name, _contrasting(surface, sprite, fitted, patch, paints))
+    return True
 
 
 def _is_obstructed(surface: Surface, placed: Placed, name: str, points: Float[np.ndarray, "N 2"]) -> bool:
-    """A cheap test before rendering: whether the middle of the outline is out of sight, or any of its points on wrong ground."""
+    """A cheap test before rendering: is most of the outline out of sight, or any of its points on wrong ground?"""
     columns, rows = np.concatenate([points.mean(0, keepdims=True), points[::4]]).astype(int).T
     height, width = surface.shape
     inside = (rows >= 0) & (columns >= 0) & (rows < height) & (columns < width)
@@ -177,7 +194,7 @@ def _is_obstructed(surface: Surface, placed: Placed, name: str, points: Float[np
 
 
 def fit_pose(sprite: Sprite, pose: Pose, scale: float, side_px: tuple[float, float]) -> Pose | None:
-    """The pose scaled, by a quarter or so at most, such that the box's side lies in the range; None where that is not enough."""
+    """The pose scaled such that its box's side lies in the range; None where that takes more than SIZE_TOLERANCE."""
     width, height = np.ptp(outline_px(sprite, pose, scale), axis=0)
     side = math.sqrt(width * height)
     factor = min(max(side, side_px[0] * 1.04), side_px[1] * 0.96) / side
@@ -196,7 +213,9 @@ def _fits(surface: Surface, placed: Placed, patch: Patch, name: str, side_px: tu
     if not side_px[0] <= math.sqrt((box[2] - box[0]) * (box[3] - box[1])) <= side_px[1]:
         return False
     water = surface.water[image][covered]
-    if (placed.occupied[image] | surface.blocked[image])[covered].any() or not (water.all() if name == "boat" else not water.any()):
+    if (placed.occupied[image] | surface.blocked[image])[covered].any() or not (
+        water.all() if name == "boat" else not water.any()
+    ):
         return False
     return not placed.boxes or float(_overlaps(box, np.array(placed.boxes)).max()) <= MOST_OVERLAP
 
@@ -229,15 +248,13 @@ def _overlaps(box: tuple[float, float, float, float], boxes: Float[np.ndarray, "
     return np.asarray(shared / (areas + (box[2] - box[0]) * (box[3] - box[1]) - shared))
 
 
-def _contrasting(
-    surface: Surface, sprite: Sprite, pose: Pose, patch: Patch, paints: list[tuple[int, int, int]], rng: np.random.Generator
-) -> Patch:
+def _contrasting(surface: Surface, sprite: Sprite, pose: Pose, patch: Patch, paints: list[Paint]) -> Patch:
     """The patch, repainted where its color is the ground's: nobody could label an object that cannot be seen."""
     best = patch
-    for paint in (*paints[1:], (240, 240, 238), (28, 28, 30)):
+    for paint in paints[1:]:
         if _contrast(surface, best) >= LEAST_CONTRAST:
             break
-        other = render(sprite, pose, surface.scale, surface.light, _jittered(paint, rng))
+        other = render(sprite, pose, surface.scale, surface.light, paint)
         best = other if other is not None and _contrast(surface, other) > _contrast(surface, best) else best
     return best
 
@@ -250,10 +267,15 @@ def _contrast(surface: Surface, patch: Patch) -> float:
     return float(np.abs(patch.premultiplied[inside].sum((0, 1)) - ground).max() / coverage.sum())
 
 
-def _jittered(paint: tuple[int, int, int], rng: np.random.Generator) -> tuple[float, float, float]:
-    """Dust and wear: no two cars have the same white."""
-    red, green, blue = (np.array(paint) * rng.uniform(0.86, 1.04) + rng.normal(0, 3, 3)).clip(0, 255).tolist()
-    return red, green, blue
+def _draw_paints(name: str, rng: np.random.Generator) -> list[Paint]:
+    """Colors to try in turn, each with its own dust and wear; white and black come last.
+
+    All are drawn at once, so that what the light does to the first leaves the scene's other random numbers alone.
+    """
+    choices = paints_of(name)
+    chosen = np.array([*(choices[index] for index in rng.integers(0, len(choices), 4)), (238, 238, 236), (34, 34, 36)])
+    worn = chosen * rng.uniform(0.86, 1.04, (len(chosen), 1)) + rng.normal(0, 3, chosen.shape)
+    return [(red, green, blue) for red, green, blue in worn.clip(0, 255).tolist()]
 
 
 def _leave_wake(surface: Surface, placed: Placed, sprite: Sprite, pose: Pose) -> None:

@@ -19,7 +19,10 @@ Path = Float[np.ndarray, "N 2"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Road:
-    """path: center line in meters. lanes: per direction. parking: a strip of parked cars on both sides. sidewalk: its width in meters."""
+    """A street.
+
+    path: center line in meters. lanes: per direction. parking: a strip for cars on both sides. sidewalk: width, m.
+    """
 
     path: Path
     lanes: int = 1
@@ -32,7 +35,9 @@ class Road:
         return self.lanes * LANE_M + (PARKING_M if self.parking else 0.3)
 
 
-def gentle_path(start: Float[np.ndarray, "2"], stop: Float[np.ndarray, "2"], bend_m: float, rng: np.random.Generator) -> Path:
+def gentle_path(
+    start: Float[np.ndarray, " 2"], stop: Float[np.ndarray, " 2"], bend_m: float, rng: np.random.Generator
+) -> Path:
     """A line from start to stop that swings `bend_m` meters to either side."""
     length = float(np.hypot(*(stop - start)))
     along = np.linspace(0, 1, max(8, int(length / 4)))[:, None]
@@ -131,7 +136,7 @@ def add_traffic(surface: Surface, road: Road, rng: np.random.Generator, gap_m: f
             at = np.cumsum(rng.uniform(6.5, 6.5 + 2 * gap_m, int(length / (6.5 + gap_m)) + 1))
             poses = beside(along_path(road.path, cumulative, at[at < length]), side * (lane + 0.5) * LANE_M)
             poses = poses + rng.normal(0, (0.1, 0.1, 0.02), poses.shape)
-            surface.add_spots("lane", poses + (0, 0, turn))
+            surface.add_spots("lane", poses + np.array([0, 0, turn]))
         if road.parking:
             at = np.arange(rng.uniform(0, 6), length, 6.0)
             poses = beside(along_path(road.path, cumulative, at), side * (road.lanes * LANE_M + 1.1))
@@ -143,7 +148,9 @@ def add_traffic(surface: Surface, road: Road, rng: np.random.Generator, gap_m: f
         surface.add_spots("walk", walkers)
 
 
-def pave_roads(surface: Surface, families: list[list[Road]], rng: np.random.Generator, material: str = "asphalt") -> None:
+def pave_roads(
+    surface: Surface, families: list[list[Road]], rng: np.random.Generator, material: str = "asphalt"
+) -> None:
     """Sidewalks, asphalt and markings; families of roads that cross each other wipe the markings where they meet."""
     roads = [road for family in families for road in family]
     walks = [ribbon(road.path, 0, 2 * (road.half_width + road.sidewalk)) for road in roads if road.sidewalk > 0]
@@ -161,11 +168,18 @@ def _wear(surface: Surface, roads: list[Road], asphalt: np.ndarray, rng: np.rand
     """Darker wheel tracks along every lane."""
     if surface.scale < 1.5:
         return
-    tracks = [ribbon(road.path, side * (lane + 0.5) * LANE_M, 1.9) for road in roads for lane in range(road.lanes) for side in (-1, 1)]
+    tracks = [
+        ribbon(road.path, side * (lane + 0.5) * LANE_M, 1.9)
+        for road in roads
+        for lane in range(road.lanes)
+        for side in (-1, 1)
+    ]
     surface.mark(surface.mask(tracks) * asphalt, (70.0, 70.0, 72.0), float(rng.uniform(0.08, 0.22)))
 
 
-def _mark_roads(surface: Surface, families: list[list[Road]], lanes: list[np.ndarray], rng: np.random.Generator) -> None:
+def _mark_roads(
+    surface: Surface, families: list[list[Road]], lanes: list[np.ndarray], rng: np.random.Generator
+) -> None:
     strength = float(rng.uniform(0.45, 0.85))
     total = np.zeros(surface.shape, np.float32)
     for index, family in enumerate(families):

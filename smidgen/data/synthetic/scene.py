@@ -42,9 +42,10 @@ class Setting:
 def render_scene(
     config: SceneConfig, index: int
 ) -> tuple[UInt8[np.ndarray, "H W 3"], Float[np.ndarray, "N 4"], Int[np.ndarray, " N"]]:
-    """RGB pixels, boxes (xyxy in pixels, exact to the subpixel, clipped to the image) and labels (indices into config.classes).
+    """RGB pixels, boxes (xyxy in pixels, clipped to the image) and labels (indices into config.classes).
 
-    Depends on (config, index) only. Boxes are those of the visible object without its shadow or wake.
+    Depends on (config, index) only. Boxes are tight around the visible object, without its shadow or wake, and exact to
+    the subpixel at which the object was rendered (1/16 to 1/2 px).
     """
     setting, ground, objects, camera = (np.random.default_rng((config.seed, index, stream)) for stream in range(4))
     surface, placed = draw_scene(config, draw_setting(config, setting), ground, objects)

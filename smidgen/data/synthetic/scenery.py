@@ -7,7 +7,7 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float
 
-from smidgen.data.synthetic.roads import rectangle
+from smidgen.data.synthetic.roads import rectangle, rectangles
 from smidgen.data.synthetic.stamp import Pose, stamp_scenery
 from smidgen.data.synthetic.surface import Surface
 from smidgen.data.synthetic.surroundings import (
@@ -20,56 +20,74 @@ from smidgen.data.synthetic.surroundings import (
     tree_sprites,
 )
 
-MOST_TREES = 70  # that are drawn one by one
+MOST_TREES = 40  # of one planting, drawn one by one
 MOST_BUILDINGS = 50
-FAR_TREE_PX = 6.0  # smaller crowns and houses are drawn together, as plain shapes
+FAR_TREE_PX = 9.0  # smaller crowns and houses are drawn together, as plain shapes
 FAR_HOUSE_PX = 16.0
 MOST_FAR_THINGS = 400
 MOST_DISTRACTORS = 70
 ALTITUDE_SIZES = 2.2  # the camera's altitude in image diagonals: how far walls of tall buildings come into view
 
 
-def is_free(surface: Surface, corners: Float[np.ndarray, "N 2"], taken: Bool[np.ndarray, "H W"]) -> bool:
-    """Whether a grid of points inside a quadrilateral (corners in meters) avoids what is taken; outside the image all is free."""
-    steps = np.linspace(0, 1, 7)
-    top = corners[0] + (corners[1] - corners[0]) * steps[:, None]
-    bottom = corners[3] + (corners[2] - corners[3]) * steps[:, None]
-    points = (top[:, None] + (bottom - top)[:, None] * steps[None, :, None]).reshape(-1, 2) * surface.scale
-    columns, rows = np.floor(points).astype(int).T
-    inside = (rows >= 0) & (columns >= 0) & (rows < surface.shape[0]) & (columns < surface.shape[1])
-    return bool(not taken[rows[inside], columns[inside]].any())
+def are_free(
+    surface: Surface, quads: Float[np.ndarray, "N 4 2"], taken: Bool[np.ndarray, "H W"]
+) -> Bool[np.ndarray, " N"]:
+    """Which quadrilaterals (corners in meters) avoid what is taken, at 7 x 7 points each; all is free outside."""
+    steps = np.linspace(0, 1, 7)[:, None]
+    top = quads[:, None, 0] + (quads[:, 1] - quads[:, 0])[:, None] * steps
+    bottom = quads[:, None, 3] + (quads[:, 2] - quads[:, 3])[:, None] * steps
+    points = (top[:, None] + (bottom - top)[:, None] * steps[:, None]) * surface.scale
+    columns, rows = np.moveaxis(np.floor(points).astype(int), -1, 0)
+    height, width = surface.shape
+    inside = (rows >= 0) & (columns >= 0) & (rows < height) & (columns < width)
+    hit = taken[rows.clip(0, height - 1), columns.clip(0, width - 1)] & inside
+    return np.asarray(~hit.any((1, 2)))
 
 
-def plant(surface: Surface, places: Float[np.ndarray, "N 2"], rng: np.random.Generator, crown_m: tuple[float, float]) -> None:
-    """Trees at places (meters) that are free of paving, water and buildings."""
-    if crown_m[1] * surface.scale < FAR_TREE_PX:
-        _plant_far(surface, places[:MOST_FAR_THINGS], rng, crown_m)
-        return
-    sprites, tint = tree_sprites(), np.array(LEAVES[int(rng.integers(len(LEAVES)))])
-    taken = surface.paved | surface.water | surface.blocked
-    for x, y in places[:MOST_TREES]:
-        crown = float(rng.uniform(*crown_m))
-        if not is_free(surface, rectangle(x, y, 0.0, crown * 0.7, crown * 0.7), taken):
-            continue
-        leaves = 0.6 * tint + 0.4 * np.array(LEAVES[int(rng.integers(len(LEAVES)))]) * rng.uniform(0.85, 1.15)
-        pose = Pose(x, y, float(rng.uniform(0, 6.28)), (crown, crown * float(rng.uniform(0.88, 1.1))))
-        tall = crown * float(rng.uniform(0.8, 1.3))
-        stamp_scenery(surface, sprites[int(rng.integers(len(sprites)))], pose, tuple(leaves), tall=tall)
+def in_view(surface: Surface, places: Float[np.ndarray, "N 2"], margin_m: float) -> Bool[np.ndarray, " N"]:
+    """Which places (meters) lie in the image or at most this far outside."""
+    return np.asarray(((places > -margin_m) & (places < np.add(surface.size_m, margin_m))).all(1))
 
 
-def _plant_far(surface: Surface, places: Float[np.ndarray, "N 2"], rng: np.random.Generator, crown_m: tuple[float, float]) -> None:
-    """Crowns of a few pixels: dark outside, lit toward the sun."""
+def plant(
+    surface: Surface, places: Float[np.ndarray, "N 2"], rng: np.random.Generator, crown_m: tuple[float, float]
+) -> None:
+    """Trees at places (meters) that are free of paving, water and buildings; crowns may touch."""
+    places = places[in_view(surface, places, crown_m[1] / 2)]
     crowns = rng.uniform(*crown_m, len(places))
+    squares = rectangles(np.column_stack([places, np.zeros(len(places))]), 1.0, 1.0) - places[:, None]
+    squares = places[:, None] + squares * 0.7 * crowns[:, None, None]
+    free = are_free(surface, squares, surface.paved | surface.water | surface.blocked)
+    places, crowns = places[free], crowns[free]
+    if crown_m[1] * surface.scale < FAR_TREE_PX:
+        _plant_far(surface, places[:MOST_FAR_THINGS], crowns[:MOST_FAR_THINGS], rng)
+        return
+    tint = np.array(LEAVES[int(rng.integers(len(LEAVES)))])
+    for (x, y), crown in zip(places[:MOST_TREES].tolist(), crowns.tolist(), strict=False):
+        _plant_one(surface, x, y, crown, tint, rng)
+
+
+def _plant_one(surface: Surface, x: float, y: float, crown: float, tint: np.ndarray, rng: np.random.Generator) -> None:
+    leaves = 0.6 * tint + 0.4 * np.array(LEAVES[int(rng.integers(len(LEAVES)))]) * rng.uniform(0.85, 1.15)
+    pose = Pose(x, y, float(rng.uniform(0, 6.28)), (crown, crown * float(rng.uniform(0.88, 1.1))))
+    sprites = tree_sprites()
+    tall = crown * float(rng.uniform(0.8, 1.3))
+    stamp_scenery(surface, sprites[int(rng.integers(len(sprites)))], pose, tuple(leaves.tolist()), tall=tall)
+
+
+def _plant_far(
+    surface: Surface, places: Float[np.ndarray, "N 2"], crowns: Float[np.ndarray, " N"], rng: np.random.Generator
+) -> None:
+    """Crowns of a few pixels: dark outside, lit toward the sun."""
     angles = np.arange(8) * (math.pi / 4)
     circle = np.stack([np.cos(angles), np.sin(angles)], -1)
-    open_ground = ~(surface.paved | surface.water | surface.blocked)
-    whole = surface.mask([place + circle * crown / 2 for place, crown in zip(places, crowns, strict=True)], 3) * open_ground
+    whole = surface.mask([place + circle * crown / 2 for place, crown in zip(places, crowns, strict=True)], 3)
     toward = np.array(surface.light.toward_sun) * 0.12
     lit = [place + (toward + circle * 0.28) * crown for place, crown in zip(places, crowns, strict=True)]
     tint = np.array(LEAVES[int(rng.integers(len(LEAVES)))], float)
     surface.mark(whole, tuple(tint * 0.68), 0.95)
-    surface.mark(surface.mask(lit, 3) * open_ground, tuple(tint * 1.15), 0.8)
-    np.maximum(surface.height, whole * (0.9 * np.float32(np.mean(crown_m))), out=surface.height)
+    surface.mark(surface.mask(lit, 3), tuple(tint * 1.15), 0.8)
+    np.maximum(surface.height, whole * (0.9 * np.float32(crowns.mean() if len(crowns) else 0)), out=surface.height)
     surface.blocked |= whole > 0.2
 
 
@@ -85,22 +103,24 @@ def clusters(surface: Surface, count: int, spread_m: float, rng: np.random.Gener
 
 
 def build(surface: Surface, lots: Float[np.ndarray, "N 5"], rng: np.random.Generator, storeys: tuple[int, int]) -> None:
-    """Buildings on lots (x, y, heading, length, width in meters) that are free; perspective lets their walls lean outward."""
-    taken = surface.paved | surface.water | surface.blocked
-    lots = np.array([lot for lot in lots[:MOST_FAR_THINGS] if is_free(surface, rectangle(*lot), taken)]).reshape(-1, 5)
+    """Buildings on free lots (x, y, heading, length, width in meters); perspective lets their walls lean outward."""
+    lots = lots[in_view(surface, lots[:, :2], 20.0)][:MOST_FAR_THINGS]
+    plans = np.array([rectangle(*lot) for lot in lots.tolist()]).reshape(-1, 4, 2)
+    free = are_free(surface, plans, surface.paved | surface.water | surface.blocked)
+    lots, plans = lots[free], plans[free]
     if not len(lots) or lots[:, 3].mean() * surface.scale < FAR_HOUSE_PX:
         _build_far(surface, lots, rng)
         return
-    for lot in lots[:MOST_BUILDINGS]:
-        if is_free(surface, rectangle(*lot), surface.blocked):
+    for lot, plan in zip(lots[:MOST_BUILDINGS], plans, strict=False):
+        if are_free(surface, plan[None], surface.blocked).all():
             _build_one(surface, lot, 3.1 * int(rng.integers(storeys[0], storeys[1] + 1)), rng)
 
 
-def _build_one(surface: Surface, lot: Float[np.ndarray, "5"], tall: float, rng: np.random.Generator) -> None:
+def _build_one(surface: Surface, lot: Float[np.ndarray, " 5"], tall: float, rng: np.random.Generator) -> None:
     x, y, heading, length, depth = lot.tolist()
     width, height = surface.size_m
     lean = tall / (ALTITUDE_SIZES * max(surface.diagonal_m, 40.0)) * np.array([x - width / 2, y - height / 2])
-    _raise_walls(surface, rectangle(*lot), lean, rng)
+    _raise_walls(surface, rectangle(*lot.tolist()), lean, rng)
     _roof(surface, Pose(x + lean[0], y + lean[1], heading, (length, depth / _plan_depth(tall))), tall, rng)
 
 
@@ -120,7 +140,7 @@ def _build_far(surface: Surface, lots: Float[np.ndarray, "N 5"], rng: np.random.
             surface.blocked |= mask > 0.2
 
 
-def _roof_face(lot: Float[np.ndarray, "5"], side: int) -> Float[np.ndarray, "4 2"]:
+def _roof_face(lot: Float[np.ndarray, " 5"], side: int) -> Float[np.ndarray, "4 2"]:
     x, y, heading, length, depth = lot.tolist()
     shift = side * depth / 4
     return rectangle(x - math.sin(heading) * shift, y + math.cos(heading) * shift, heading, length, depth / 2)
@@ -138,11 +158,15 @@ def _roof(surface: Surface, pose: Pose, tall: float, rng: np.random.Generator) -
     stamp_scenery(surface, sprites[int(rng.integers(len(sprites)))], pose, tuple(paint), tall=tall)
 
 
-def _raise_walls(surface: Surface, plan: Float[np.ndarray, "4 2"], lean: Float[np.ndarray, "2"], rng: np.random.Generator) -> None:
+def _raise_walls(
+    surface: Surface, plan: Float[np.ndarray, "4 2"], lean: Float[np.ndarray, " 2"], rng: np.random.Generator
+) -> None:
     """Walls between the plan and the roof that the camera's perspective moves outward, lit by the sun or not."""
     if np.hypot(*lean) * surface.scale < 1.0:
         return
-    color = np.array([(176, 166, 150), (150, 146, 142), (188, 184, 176), (140, 112, 96)][int(rng.integers(4))], np.float32)
+    color = np.array(
+        [(176, 166, 150), (150, 146, 142), (188, 184, 176), (140, 112, 96)][int(rng.integers(4))], np.float32
+    )
     for start, stop in zip(plan, np.roll(plan, -1, axis=0), strict=True):
         normal = (start + stop) / 2 - plan.mean(0)
         normal = normal / max(float(np.hypot(*normal)), 1e-6)
@@ -151,7 +175,9 @@ def _raise_walls(surface: Surface, plan: Float[np.ndarray, "4 2"], lean: Float[n
         surface.fill(wall, tuple(color * lit), blocks=True)
 
 
-def distract(surface: Surface, kinds: tuple[str, ...], amount: float, rng: np.random.Generator, where: Bool[np.ndarray, "H W"]) -> None:
+def distract(
+    surface: Surface, kinds: tuple[str, ...], amount: float, rng: np.random.Generator, where: Bool[np.ndarray, "H W"]
+) -> None:
     """Unlabelled things of about the objects' size on free ground inside `where`."""
     count = min(MOST_DISTRACTORS, int(rng.poisson(9 * amount)))
     rows, columns = np.nonzero(where & ~surface.blocked) if count else (np.zeros(0, int), np.zeros(0, int))
@@ -176,7 +202,8 @@ def patches(surface: Surface, amount: float, rng: np.random.Generator, heading: 
     count = min(40, int(rng.poisson(8 * amount)))
     if not len(rows) or not count:
         return
-    dark, light = [], []
+    dark: list[np.ndarray] = []
+    light: list[np.ndarray] = []
     for index in rng.integers(0, len(rows), count):
         x, y = columns[index] / surface.scale, rows[index] / surface.scale
         turn = heading + float(rng.integers(2)) * math.pi / 2 + float(rng.normal(0, 0.03))

@@ -10,7 +10,7 @@ from scipy.ndimage import uniform_filter
 
 from smidgen.data.synthetic import scenery
 from smidgen.data.synthetic.ground import crop, noise_tile, water_texture
-from smidgen.data.synthetic.roads import Road, add_traffic, gentle_path, pave_roads, rectangle
+from smidgen.data.synthetic.roads import Road, add_traffic, gentle_path, pave_roads, rectangles
 from smidgen.data.synthetic.streets import Frame, lay_parking, pave_slabs
 from smidgen.data.synthetic.surface import Surface
 
@@ -22,7 +22,11 @@ def harbor(surface: Surface, rng: np.random.Generator, distractors: float) -> No
     edge = float(rng.uniform(0.05, 0.75)) * reach  # land lies beyond v = edge
     _flood(surface, rng)
     piers = _piers(surface, frame, edge, reach, rng)
-    quay = [frame.to_image(np.array([(-2 * reach, edge), (2 * reach, edge), (2 * reach, 3 * reach), (-2 * reach, 3 * reach)]))]
+    quay = [
+        frame.to_image(
+            np.array([(-2 * reach, edge), (2 * reach, edge), (2 * reach, 3 * reach), (-2 * reach, 3 * reach)])
+        )
+    ]
     _lay_land(surface, surface.mask(quay), surface.mask(piers), frame, rng)
     _shadow_of_edge(surface)
     _behind_the_quay(surface, frame, edge, reach, rng)
@@ -43,8 +47,8 @@ def _piers(surface: Surface, frame: Frame, edge: float, reach: float, rng: np.ra
     first = float(rng.uniform(-0.5, 0.5)) * min(gap, reach)
     for index in range(-math.ceil(reach / gap) - 1, math.ceil(reach / gap) + 2):
         u = first + index * gap
-        pier = frame.poses(np.array([(u, edge - length / 2 + 1)]), math.pi / 2)[0]
-        polygons.append(rectangle(*pier, length + 2, 2.0))
+        pier = frame.poses(np.array([(u, edge - length / 2 + 1)]), math.pi / 2)
+        polygons += list(rectangles(pier, length + 2, 2.0))
         v = np.arange(edge - length + 2, edge - 5, berth)
         for side in (-1, 1):
             points = np.column_stack([np.full(len(v), u + side * 5.9), v])
@@ -57,7 +61,11 @@ def _piers(surface: Surface, frame: Frame, edge: float, reach: float, rng: np.ra
 
 
 def _lay_land(
-    surface: Surface, quay: Float[np.ndarray, "H W"], piers: Float[np.ndarray, "H W"], frame: Frame, rng: np.random.Generator
+    surface: Surface,
+    quay: Float[np.ndarray, "H W"],
+    piers: Float[np.ndarray, "H W"],
+    frame: Frame,
+    rng: np.random.Generator,
 ) -> None:
     surface.cover(piers, str(rng.choice(["planks", "concrete", "planks"])), rng)
     pave_slabs(surface, piers, frame.angle, 0.9, rng)
@@ -127,8 +135,12 @@ def _foam(surface: Surface, out: Float[np.ndarray, "H W"], rng: np.random.Genera
     for line, thickness in ((0.4, 0.6), (float(rng.uniform(5, 8)), 0.8), (float(rng.uniform(11, 16)), 0.6)):
         if rng.random() < 0.85:
             band = np.exp(-(((out - line) / (2.5 * thickness)) ** 2))
-            foam += band * np.exp(-(((out - line - 1.3 * lace) / thickness) ** 2)) * np.clip(0.8 - 0.5 * np.abs(lace), 0, 1)
-    surface.blend((slice(None), slice(None)), np.array([232, 236, 234], np.float32), np.clip(foam, 0, 0.8) * (out > -1.5))
+            foam += (
+                band * np.exp(-(((out - line - 1.3 * lace) / thickness) ** 2)) * np.clip(0.8 - 0.5 * np.abs(lace), 0, 1)
+            )
+    surface.blend(
+        (slice(None), slice(None)), np.array([232, 236, 234], np.float32), np.clip(foam, 0, 0.8) * (out > -1.5)
+    )
 
 
 def _bathers(surface: Surface, out: Float[np.ndarray, "H W"], rng: np.random.Generator) -> None:

@@ -15,7 +15,7 @@ GRANULE = 16  # sprite sides are multiples of this, so that four halvings are ex
 LEVELS = 5
 MAX_SLOPE = 1.2
 
-Points = Sequence[tuple[float, float]]
+Points = Sequence[tuple[float, float]] | Float[np.ndarray, "N 2"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,7 +104,7 @@ class Drawing:
         height: float | None = None,
         solid: bool = False,
     ) -> None:
-        """Fill with a color or, where none is given, with shaded paint; `solid` adds the area to the outline. height: meters up to 5."""
+        """Fill with a color, of which `paint` is the share of paint; `solid` adds to the outline. height: 0..5 m."""
         corners = [tuple(point) for point in np.asarray(points) * self.resolution * OVERSAMPLING + self._center]
         if color is not None:
             ImageDraw.Draw(self._color).polygon(corners, fill=color)
@@ -133,7 +133,7 @@ class Drawing:
         self.polygon(corners, color, solid=solid, paint=look.get("paint", 0.0), height=look.get("height"))
 
     def sprite(self, roundness_m: float = 0.08) -> Sprite:
-        """The finished sprite; heights are smoothed over `roundness_m` meters, which rounds edges and slants windscreens."""
+        """The finished sprite; smoothing heights over `roundness_m` meters rounds edges and slants windscreens."""
         color, paint, alpha, height = (
             np.asarray(image.reduce(OVERSAMPLING), np.float32)
             for image in (self._color, self._paint, self._alpha, self._height)

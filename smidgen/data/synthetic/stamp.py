@@ -16,7 +16,10 @@ from smidgen.data.synthetic.surface import Surface
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """x, y: center in meters. heading: direction of travel in radians (0 = right, pi/2 = down). stretch: length, width factors."""
+    """Where a sprite goes.
+
+    x, y: center in meters. heading: of travel, in radians (0 = right, pi/2 = down). stretch: on length and width.
+    """
 
     x: float
     y: float
@@ -28,8 +31,8 @@ class Pose:
 class Patch:
     """What a stamped sprite adds to the image.
 
-    x, y: pixel of the patch's top left corner (may be negative). coverage: share of each pixel. premultiplied: color times
-    coverage. height: meters. box_xyxy: tight box of the whole thing in pixels, also outside the image.
+    x, y: pixel of the patch's top left corner (may be negative). coverage: share of each pixel.
+    premultiplied: color times coverage. height: meters. box_xyxy: tight box of the whole thing, also outside the image.
     """
 
     x: int
@@ -65,7 +68,7 @@ def supersampling(long_px: float) -> int:
 
 
 def render(sprite: Sprite, pose: Pose, scale: float, light: Light, paint: tuple[float, float, float]) -> Patch | None:
-    """A labelled object: a binary mask at supersampling decides coverage and box. None where it is too thin to leave a mask."""
+    """A labelled object; a binary mask at supersampling decides coverage and box. None where that mask is empty."""
     points = outline_px(sprite, pose, scale)
     x0, y0 = (math.floor(value) - 1 for value in points.min(0))
     x1, y1 = (math.ceil(value) + 1 for value in points.max(0))
@@ -76,15 +79,11 @@ def render(sprite: Sprite, pose: Pose, scale: float, light: Light, paint: tuple[
     rows, columns = np.flatnonzero(solid.any(1)), np.flatnonzero(solid.any(0))
     if not len(rows):
         return None
-    box = (
-        x0 + columns[0] / factor,
-        y0 + rows[0] / factor,
-        x0 + (columns[-1] + 1) / factor,
-        y0 + (rows[-1] + 1) / factor,
-    )
+    left, right = (x0 + float(column) / factor for column in (columns[0], columns[-1] + 1))
+    top, bottom = (y0 + float(row) / factor for row in (rows[0], rows[-1] + 1))
     coverage = _pooled(solid * np.uint8(255), factor) / np.float32(255)
     premultiplied = _pooled(image[..., :3] * solid[..., None], factor)
-    return Patch(x0, y0, coverage, premultiplied, height * coverage, tuple(float(side) for side in box))
+    return Patch(x0, y0, coverage, premultiplied, height * coverage, (left, top, right, bottom))
 
 
 def stamp_scenery(
@@ -156,6 +155,6 @@ def _affine(level: SpriteLevel, pose: Pose, scale: float, corner: tuple[int, int
     )
 
 
-def _pooled(values: UInt8[np.ndarray, "..."], factor: int) -> Float[np.ndarray, "..."]:
+def _pooled(values: UInt8[np.ndarray, " ..."], factor: int) -> Float[np.ndarray, " ..."]:
     """Means over factor x factor blocks; 16 x 16 of them still leave a trace of one subpixel in 8 bits."""
     return np.asarray(Image.fromarray(values).reduce(factor), np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -31,7 +32,9 @@ class Frame:
         cosine, sine = math.cos(self.angle), math.sin(self.angle)
         return np.asarray(np.asarray(points, float) @ np.array([[cosine, sine], [-sine, cosine]]) + (self.x, self.y))
 
-    def poses(self, points: Float[np.ndarray, "N 2"], heading: Float[np.ndarray, " N"] | float) -> Float[np.ndarray, "N 3"]:
+    def poses(
+        self, points: Float[np.ndarray, "N 2"], heading: Float[np.ndarray, " N"] | float
+    ) -> Float[np.ndarray, "N 3"]:
         """Poses (x, y, heading) in the image from points and headings of this frame."""
         turned = np.broadcast_to(np.asarray(heading, float) + self.angle, (len(points),))
         return np.column_stack([self.to_image(points), turned])
@@ -42,12 +45,26 @@ Block = tuple[float, float, float, float]  # u0, u1, v0, v1 in meters of the fra
 
 def streets(surface: Surface, rng: np.random.Generator, distractors: float) -> None:
     """Streets with traffic, parked cars and sidewalks between houses and greens."""
-    _town(surface, rng, distractors, parking_share=0.25, spacing=(rng.uniform(50, 90), rng.uniform(60, 110)), centered=False)
+    _town(
+        surface,
+        rng,
+        distractors,
+        parking_share=0.25,
+        spacing=(rng.uniform(50, 90), rng.uniform(60, 110)),
+        centered=False,
+    )
 
 
 def parking(surface: Surface, rng: np.random.Generator, distractors: float) -> None:
     """Parking lots, with the image's center inside one."""
-    _town(surface, rng, distractors, parking_share=0.85, spacing=(rng.uniform(70, 130), rng.uniform(60, 100)), centered=True)
+    _town(
+        surface,
+        rng,
+        distractors,
+        parking_share=0.85,
+        spacing=(rng.uniform(70, 130), rng.uniform(60, 100)),
+        centered=True,
+    )
 
 
 def _town(
@@ -59,30 +76,46 @@ def _town(
     spacing: tuple[float, float],
     centered: bool,
 ) -> None:
-    surface.cover(np.ones(surface.shape, np.float32), str(rng.choice(["grass", "lawn", "concrete", "scrub"], p=[0.4, 0.25, 0.2, 0.15])), rng)
+    surface.cover(
+        np.ones(surface.shape, np.float32),
+        str(rng.choice(["grass", "lawn", "concrete", "scrub"], p=[0.4, 0.25, 0.2, 0.15])),
+        rng,
+    )
     frame = Frame(surface.size_m[0] / 2, surface.size_m[1] / 2, float(rng.uniform(0, math.pi)))
     across, along = (_lines(surface, gap, rng, centered) for gap in spacing)
     bend = float(rng.uniform(0, 3.5)) if rng.random() < 0.6 else 0.0
-    families = [_roads(surface, frame, lines, vertical, bend, rng) for lines, vertical in ((across, True), (along, False))]
+    families = [
+        _roads(surface, frame, lines, vertical, bend, rng) for lines, vertical in ((across, True), (along, False))
+    ]
     pave_roads(surface, families, rng, str(rng.choice(["asphalt", "old_asphalt"])))
     gap = float(rng.uniform(3, 22))
     for road in (road for family in families for road in family):
         add_traffic(surface, road, rng, gap)
-    _fill_blocks(surface, frame, _blocks(across, along, bend), rng, parking_share)
+    blocks = [block for block in _blocks(across, along, bend) if _is_in_view(surface, frame, block)]
+    _fill_blocks(surface, frame, blocks, rng, parking_share)
     scenery.patches(surface, distractors, rng, frame.angle)
-    scenery.distract(surface, ("bin", "rock", "crate", "air_conditioner"), distractors, rng, ~surface.water & ~surface.paved)
+    scenery.distract(
+        surface, ("bin", "rock", "crate", "air_conditioner"), distractors, rng, ~surface.water & ~surface.paved
+    )
 
 
 def _lines(surface: Surface, gap: float, rng: np.random.Generator, centered: bool) -> list[float]:
     """Positions of parallel streets across the image; where not centered, one of them is in view."""
     reach = surface.diagonal_m / 2
     gap = max(gap, 2 * reach / MOST_LINES_PER_AXIS)
-    first = gap / 2 + float(rng.uniform(-0.2, 0.2)) * gap if centered else float(rng.uniform(-0.35, 0.35)) * min(gap, reach)
+    first = (
+        gap / 2 + float(rng.uniform(-0.2, 0.2)) * gap if centered else float(rng.uniform(-0.35, 0.35)) * min(gap, reach)
+    )
     count = math.ceil(reach / gap) + 1
-    return [first + index * gap + (float(rng.uniform(-0.1, 0.1)) * gap if index else 0.0) for index in range(-count, count + 1)]
+    return [
+        first + index * gap + (float(rng.uniform(-0.1, 0.1)) * gap if index else 0.0)
+        for index in range(-count, count + 1)
+    ]
 
 
-def _roads(surface: Surface, frame: Frame, lines: list[float], vertical: bool, bend: float, rng: np.random.Generator) -> list[Road]:
+def _roads(
+    surface: Surface, frame: Frame, lines: list[float], vertical: bool, bend: float, rng: np.random.Generator
+) -> list[Road]:
     reach = surface.diagonal_m / 2 + 30
     lanes, parked = int(rng.choice([1, 1, 2])), bool(rng.random() < 0.6)
     roads = []
@@ -97,19 +130,27 @@ def _blocks(across: list[float], along: list[float], bend: float) -> list[Block]
     """Rectangles between the streets, clear of the widest street and its bends."""
     inset = 2 * 3.3 + 2.3 + 3.5 + bend + 1.0
     blocks = []
-    for u0, u1 in zip(across[:-1], across[1:], strict=True):
-        for v0, v1 in zip(along[:-1], along[1:], strict=True):
+    for u0, u1 in pairwise(across):
+        for v0, v1 in pairwise(along):
             blocks.append((u0 + inset, u1 - inset, v0 + inset, v1 - inset))
     return [block for block in blocks if block[1] - block[0] > 12 and block[3] - block[2] > 12]
 
 
-def _fill_blocks(surface: Surface, frame: Frame, blocks: list[Block], rng: np.random.Generator, parking_share: float) -> None:
+def _is_in_view(surface: Surface, frame: Frame, block: Block) -> bool:
+    corners = _corners(frame, block)
+    return bool((corners.max(0) > 0).all() and (corners.min(0) < surface.size_m).all())
+
+
+def _fill_blocks(
+    surface: Surface, frame: Frame, blocks: list[Block], rng: np.random.Generator, parking_share: float
+) -> None:
     lots: list[np.ndarray] = []
     towers = int(rng.choice([2, 2, 4, 6]))
     parks = rng.random(len(blocks)) < parking_share
     center = min(range(len(blocks)), key=lambda index: _distance(blocks[index]), default=None)
     if center is not None and parking_share > 0.5:
         parks[center] = True
+    _vary_greens(surface, frame, blocks, rng)
     lay_parking(surface, frame, [block for block, parked in zip(blocks, parks, strict=True) if parked], rng)
     for block, parked in zip(blocks, parks, strict=True):
         if not parked and rng.random() < 0.85:
@@ -118,9 +159,30 @@ def _fill_blocks(surface: Surface, frame: Frame, blocks: list[Block], rng: np.ra
         houses = np.concatenate(lots)
         scenery.build(surface, houses[rng.random(len(houses)) < 0.75], rng, (1, towers))
     density = int(np.clip(surface.size_m[0] * surface.size_m[1] / 110, 4, 260) * rng.uniform(0.3, 1.2))
-    places = np.concatenate([scenery.scatter(surface, density, rng), scenery.clusters(surface, density // 2 + 1, 6.0, rng)])
+    places = np.concatenate(
+        [scenery.scatter(surface, density, rng), scenery.clusters(surface, density // 2 + 1, 6.0, rng)]
+    )
     places = rng.permutation(places)
     scenery.plant(surface, places, rng, (3.0, 8.0))
+
+
+def _vary_greens(surface: Surface, frame: Frame, blocks: list[Block], rng: np.random.Generator) -> None:
+    """Some blocks lie fallow, are paved, or are woods."""
+    corners = [_corners(frame, block) for block in blocks]
+    kinds = rng.choice(["same", "scrub", "concrete", "soil", "woods"], len(blocks), p=[0.4, 0.2, 0.12, 0.08, 0.2])
+    for kind in ("scrub", "concrete", "soil"):
+        surface.cover(
+            surface.mask([corner for corner, chosen in zip(corners, kinds, strict=True) if chosen == kind]), kind, rng
+        )
+    for block in (block for block, chosen in zip(blocks, kinds, strict=True) if chosen == "woods"):
+        low, high = (block[0], block[2]), (block[1], block[3])
+        count = int(min(50, (block[1] - block[0]) * (block[3] - block[2]) / 45))
+        scenery.plant(surface, frame.to_image(rng.uniform(low, high, (count, 2))), rng, (5.0, 9.0))
+
+
+def _corners(frame: Frame, block: Block) -> Float[np.ndarray, "4 2"]:
+    u0, u1, v0, v1 = block
+    return frame.to_image(np.array([(u0, v0), (u1, v0), (u1, v1), (u0, v1)]))
 
 
 def _distance(block: Block) -> float:
@@ -142,8 +204,7 @@ def lay_parking(surface: Surface, frame: Frame, blocks: list[Block], rng: np.ran
     """Lots with marked slots on both sides of aisles; islands with trees end the rows."""
     if not blocks:
         return
-    corners = [frame.to_image(np.array([(u0, v0), (u1, v0), (u1, v1), (u0, v1)])) for u0, u1, v0, v1 in blocks]
-    mask = surface.mask(corners)
+    mask = surface.mask([_corners(frame, block) for block in blocks])
     surface.cover(mask, str(rng.choice(["asphalt", "old_asphalt", "concrete"], p=[0.5, 0.35, 0.15])), rng)
     surface.paved |= mask > 0.5
     slant = float(rng.choice([0.0, 0.0, 0.5]))
@@ -184,7 +245,9 @@ def _lay_rows(
             ends = frame.poses(np.array([(u0 + 4.2, row), (u[-1] + 1.8, row)]), 0.0)
             islands += list(rectangles(ends, 2.6, depth))
         walkers = rng.uniform((u0, v + depth * 1.5), (u1, v + depth * 1.5 + AISLE_M), (max(1, int((u1 - u0) / 8)), 2))
-        surface.add_spots("walk", frame.poses(walkers, rng.choice([0.0, math.pi], len(walkers)) + rng.normal(0, 0.4, len(walkers))))
+        surface.add_spots(
+            "walk", frame.poses(walkers, rng.choice([0.0, math.pi], len(walkers)) + rng.normal(0, 0.4, len(walkers)))
+        )
 
 
 def _grow_islands(surface: Surface, islands: list[np.ndarray], rng: np.random.Generator) -> None:
@@ -198,7 +261,9 @@ def _grow_islands(surface: Surface, islands: list[np.ndarray], rng: np.random.Ge
     surface.blocked |= blocked
 
 
-def pave_slabs(surface: Surface, mask: Float[np.ndarray, "H W"], angle: float, slab_m: float, rng: np.random.Generator) -> None:
+def pave_slabs(
+    surface: Surface, mask: Float[np.ndarray, "H W"], angle: float, slab_m: float, rng: np.random.Generator
+) -> None:
     """Joints between paving slabs."""
     window = bounding_window(mask > 0)
     if window is None or slab_m * surface.scale < 4:
@@ -208,7 +273,9 @@ def pave_slabs(surface: Surface, mask: Float[np.ndarray, "H W"], angle: float, s
     share = max(0.05, 1.0 / surface.scale) / slab_m
     sharpness = max(1.0, 2 / (math.pi * share) ** 2)
     joints = sum(
-        np.clip((stripes(*shape, slab_m * surface.scale, angle + turn, rng) - 1) * sharpness + 1, 0, 1)
+        np.clip((stripes(shape, slab_m * surface.scale, angle + turn, rng) - 1) * sharpness + 1, 0, 1)
         for turn in (0.0, math.pi / 2)
     )
-    surface.blend(window, np.array([96, 92, 86], np.float32), np.asarray(joints, np.float32) * mask[window] * np.float32(0.45))
+    surface.blend(
+        window, np.array([96, 92, 86], np.float32), np.asarray(joints, np.float32) * mask[window] * np.float32(0.45)
+    )

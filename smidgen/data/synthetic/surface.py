@@ -33,8 +33,9 @@ class Surface:
     def blank(size_wh: tuple[int, int], scale: float, light: Light) -> Surface:
         """Flat, empty ground."""
         shape = (size_wh[1], size_wh[0])
-        masks = [np.zeros(shape, bool) for _ in range(3)]
-        return Surface(np.zeros((*shape, 3), np.float32), np.zeros(shape, np.float32), *masks, scale, light)
+        blocked, paved, water = (np.zeros(shape, bool) for _ in range(3))
+        albedo, height = np.zeros((*shape, 3), np.float32), np.zeros(shape, np.float32)
+        return Surface(albedo, height, blocked, paved, water, scale, light)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -58,7 +59,7 @@ class Surface:
         self.spots.setdefault(kind, []).append(poses[inside])
 
     def mask(self, polygons: Sequence[Polygon], fineness: int = 2) -> Float[np.ndarray, "H W"]:
-        """Share of each pixel that lies in the union of polygons given in meters; fineness: subpixels per pixel and axis."""
+        """Share of each pixel inside the union of polygons in meters; fineness: subpixels per pixel and axis."""
         whole = np.zeros(self.shape, np.float32)
         window, patch = self.window_mask(polygons, fineness)
         whole[window] = patch
@@ -84,7 +85,7 @@ class Surface:
         starts = np.cumsum([0] + [len(polygon) for polygon in polygons[:-1]])
         points = np.concatenate(polygons)
         low, high = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
-        seen = ((high > 0) & (low < self.shape[::-1])).all(1)
+        seen = np.all((high > 0) & (low < self.shape[::-1]), axis=1)
         return [polygon for polygon, visible in zip(polygons, seen, strict=True) if visible]
 
     def fill(self, polygon: Polygon, color: tuple[float, float, float], blocks: bool = False) -> None:

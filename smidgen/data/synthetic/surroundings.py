@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -10,9 +11,29 @@ from scipy.ndimage import gaussian_filter
 from smidgen.data.synthetic.ground import crop, noise_tile
 from smidgen.data.synthetic.sprite import Drawing, Sprite
 
-LEAVES: tuple[tuple[int, int, int], ...] = ((72, 96, 48), (60, 84, 44), (88, 104, 54), (100, 108, 58), (54, 76, 50), (116, 106, 54))
-ROOFS: tuple[tuple[int, int, int], ...] = ((150, 92, 72), (128, 78, 64), (110, 108, 108), (142, 136, 128), (92, 90, 92), (168, 128, 98))
-FLAT_ROOFS: tuple[tuple[int, int, int], ...] = ((164, 160, 154), (126, 124, 122), (186, 182, 174), (104, 102, 104), (150, 138, 122))
+LEAVES: tuple[tuple[int, int, int], ...] = (
+    (72, 96, 48),
+    (60, 84, 44),
+    (88, 104, 54),
+    (100, 108, 58),
+    (54, 76, 50),
+    (116, 106, 54),
+)
+ROOFS: tuple[tuple[int, int, int], ...] = (
+    (150, 92, 72),
+    (128, 78, 64),
+    (110, 108, 108),
+    (142, 136, 128),
+    (92, 90, 92),
+    (168, 128, 98),
+)
+FLAT_ROOFS: tuple[tuple[int, int, int], ...] = (
+    (164, 160, 154),
+    (126, 124, 122),
+    (186, 182, 174),
+    (104, 102, 104),
+    (150, 138, 122),
+)
 
 
 def _grid(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
@@ -42,7 +63,9 @@ def _tree(seed: int, ragged: float, size: int = 112) -> Sprite:
 @cache
 def tree_sprites() -> tuple[Sprite, ...]:
     """Crowns, one meter across."""
-    return tuple(_tree(seed, ragged) for seed, ragged in ((1, 0.04), (2, 0.06), (3, 0.09), (4, 0.05), (5, 0.12), (6, 0.07)))
+    return tuple(
+        _tree(seed, ragged) for seed, ragged in ((1, 0.04), (2, 0.06), (3, 0.09), (4, 0.05), (5, 0.12), (6, 0.07))
+    )
 
 
 def _pitched_roof(hipped: bool, columns: int = 128, rows: int = 80) -> Sprite:
@@ -61,7 +84,9 @@ def _flat_roof(seed: int, columns: int = 176, rows: int = 112) -> Sprite:
     """One by one meter with a parapet, stains, vents and air conditioners that a detector may take for cars."""
     rng = np.random.default_rng(seed)
     x, y = _grid(rows, columns)
-    stains = 1 + 0.06 * crop(noise_tile(1.5, 9), rng, rows, columns) + 0.03 * crop(noise_tile(0.5, 1), rng, rows, columns)
+    stains = (
+        1 + 0.06 * crop(noise_tile(1.5, 9), rng, rows, columns) + 0.03 * crop(noise_tile(0.5, 1), rng, rows, columns)
+    )
     color = np.array([140, 138, 134], np.float32) * stains[..., None]
     paint = np.clip(0.85 * stains, 0, 1)
     rim = np.maximum(np.abs(x) * columns / rows, np.abs(y) + columns / rows - 1) > columns / rows - 0.045
@@ -120,7 +145,7 @@ def _air_conditioner() -> Sprite:
 def _parasol() -> Sprite:
     drawing = Drawing(2.8, 2.8, 80)
     angles = np.linspace(0, 2 * np.pi, 9)
-    for index, (start, stop) in enumerate(zip(angles[:-1], angles[1:], strict=True)):
+    for index, (start, stop) in enumerate(pairwise(angles)):
         wedge = [(0.0, 0.0), (1.35 * np.cos(start), 1.35 * np.sin(start)), (1.35 * np.cos(stop), 1.35 * np.sin(stop))]
         drawing.polygon(wedge, None if index % 2 else (232, 230, 224), paint=float(index % 2), height=2.2, solid=True)
     return drawing.sprite(0.25)

@@ -36,16 +36,26 @@ def _lights(drawing: Drawing, front: float, rear: float, half_width: float) -> N
 
 
 def _cabin(drawing: Drawing, half_width: float, marks: tuple[float, float, float, float], roof_height: float) -> None:
-    """Windscreen, roof and rear window; marks: foot and top of the windscreen, end of the roof, foot of the rear window."""
+    """Glass and roof; marks: foot and top of the windscreen, end of the roof, foot of the rear window, in meters."""
     foot, top, end, rear = marks
     wide, narrow = half_width * 0.86, half_width * 0.70
-    drawing.polygon([(foot, -wide * 0.93), (foot, wide * 0.93), (rear, wide * 0.9), (rear, -wide * 0.9)], TRIM, height=roof_height * 0.82)
+    drawing.polygon(
+        [(foot, -wide * 0.93), (foot, wide * 0.93), (rear, wide * 0.9), (rear, -wide * 0.9)],
+        TRIM,
+        height=roof_height * 0.82,
+    )
     for side in (-1, 1):
         window = [(foot - 0.25, side * wide), (rear + 0.3, side * wide), (end, side * narrow), (top, side * narrow)]
         drawing.polygon(window, SIDE_GLASS, height=roof_height * 0.85)
-    drawing.polygon([(foot, -wide * 0.9), (foot, wide * 0.9), (top, narrow), (top, -narrow)], GLASS, height=roof_height * 0.85)
-    drawing.polygon([(rear, -wide * 0.86), (rear, wide * 0.86), (end, narrow), (end, -narrow)], GLASS, height=roof_height * 0.85)
-    drawing.polygon([(top, -narrow), (top + 0.08, 0), (top, narrow), (end, narrow), (end, -narrow)], paint=1.0, height=roof_height)
+    drawing.polygon(
+        [(foot, -wide * 0.9), (foot, wide * 0.9), (top, narrow), (top, -narrow)], GLASS, height=roof_height * 0.85
+    )
+    drawing.polygon(
+        [(rear, -wide * 0.86), (rear, wide * 0.86), (end, narrow), (end, -narrow)], GLASS, height=roof_height * 0.85
+    )
+    drawing.polygon(
+        [(top, -narrow), (top + 0.08, 0), (top, narrow), (end, narrow), (end, -narrow)], paint=1.0, height=roof_height
+    )
 
 
 def _mirrors(drawing: Drawing, x: float, half_width: float) -> None:
@@ -54,14 +64,20 @@ def _mirrors(drawing: Drawing, x: float, half_width: float) -> None:
         drawing.box(x - 0.09, x + 0.09, inner, outer, TRIM, height=1.0, solid=True)
 
 
-def _car(length: float, width: float, roof_height: float, marks: tuple[float, float, float, float], long_px: int) -> Sprite:
+def _car(
+    length: float, width: float, roof_height: float, marks: tuple[float, float, float, float], long_px: int
+) -> Sprite:
     drawing = Drawing(length + 0.1, width + 0.4, long_px)
     half = length / 2
     foot, top, end, rear = (mark * half for mark in marks)
     _mirrors(drawing, foot - 0.25, width / 2)
     drawing.polygon(hull(length, width, 0.24, 0.16), TRIM, height=0.55, solid=True)
     drawing.polygon(hull(length - 0.12, width - 0.1, 0.26, 0.17), paint=0.97, height=0.85)
-    drawing.polygon([(foot, -width * 0.36), (foot, width * 0.36), (half - 0.3, width * 0.28), (half - 0.3, -width * 0.28)], paint=0.98, height=0.93)
+    drawing.polygon(
+        [(foot, -width * 0.36), (foot, width * 0.36), (half - 0.3, width * 0.28), (half - 0.3, -width * 0.28)],
+        paint=0.98,
+        height=0.93,
+    )
     _cabin(drawing, width / 2, (foot, top, end, rear), roof_height)
     _lights(drawing, half, -half, width / 2)
     return drawing.sprite(0.09)
@@ -85,34 +101,56 @@ def _van(length: float, width: float, roof_height: float, ribs: int, long_px: in
     drawing.polygon(hull(length, width, 0.2, 0.06, 0.09), TRIM, height=0.8, solid=True)
     drawing.polygon(hull(length - 0.1, width - 0.1, 0.22, 0.06, 0.09), paint=0.97, height=1.1)
     foot, top = half * 0.74, half * 0.50
-    drawing.polygon([(foot, -width * 0.41), (foot, width * 0.41), (top, width * 0.37), (top, -width * 0.37)], GLASS, height=1.8)
+    drawing.polygon(
+        [(foot, -width * 0.41), (foot, width * 0.41), (top, width * 0.37), (top, -width * 0.37)], GLASS, height=1.8
+    )
     drawing.box(-half + 0.12, top, -width * 0.43, width * 0.43, paint=0.98, height=roof_height)
     for index in range(ribs):
         x = top - (index + 1) * (top + half) / (ribs + 1)
-        drawing.box(x - 0.05, x + 0.05, -width * 0.38, width * 0.38, (176, 178, 180), paint=0.55, height=roof_height + 0.05)
+        drawing.box(
+            x - 0.05, x + 0.05, -width * 0.38, width * 0.38, (176, 178, 180), paint=0.55, height=roof_height + 0.05
+        )
     _lights(drawing, half, -half, width / 2)
     return drawing.sprite(0.09)
 
 
 def _cab(drawing: Drawing, front: float, length: float, width: float) -> None:
-    drawing.polygon(hull(length, width, 0.14, 0.02, 0.1) + (front - length / 2, 0), paint=1.0, height=2.7, solid=True)
+    body = hull(length, width, 0.14, 0.02, 0.1) + np.array([front - length / 2, 0])
+    drawing.polygon(body, paint=1.0, height=2.7, solid=True)
     drawing.polygon(
-        [(front - 0.12, -width * 0.42), (front - 0.12, width * 0.42), (front - 0.5, width * 0.4), (front - 0.5, -width * 0.4)],
+        [
+            (front - 0.12, -width * 0.42),
+            (front - 0.12, width * 0.42),
+            (front - 0.5, width * 0.4),
+            (front - 0.5, -width * 0.4),
+        ],
         GLASS,
         height=2.4,
     )
-    drawing.box(front - length * 0.85, front - length * 0.6, -width * 0.25, width * 0.25, (200, 202, 204), paint=0.6, height=2.95)
+    drawing.box(
+        front - length * 0.85,
+        front - length * 0.6,
+        -width * 0.25,
+        width * 0.25,
+        (200, 202, 204),
+        paint=0.6,
+        height=2.95,
+    )
     _mirrors(drawing, front - 0.35, width / 2)
+
+
+def _darker(color: Color, factor: float) -> Color:
+    return round(color[0] * factor), round(color[1] * factor), round(color[2] * factor)
 
 
 def _box_truck(length: float, cargo: Color, long_px: int) -> Sprite:
     drawing, half = Drawing(length + 0.1, 2.95, long_px), length / 2
     drawing.box(-half + 0.3, half - 1.0, -0.7, 0.7, TRIM, height=1.0, solid=True)
     _cab(drawing, half, 2.0, 2.35)
-    drawing.box(-half, half - 2.25, -1.25, 1.25, tuple(int(level * 0.82) for level in cargo), height=3.4, solid=True)
+    drawing.box(-half, half - 2.25, -1.25, 1.25, _darker(cargo, 0.82), height=3.4, solid=True)
     drawing.box(-half + 0.08, half - 2.33, -1.15, 1.15, cargo, paint=0.06, height=3.5)
     for x in np.arange(-half + 1.2, half - 2.6, 1.2):
-        drawing.box(x - 0.03, x + 0.03, -1.15, 1.15, tuple(int(level * 0.9) for level in cargo), height=3.5)
+        drawing.box(x - 0.03, x + 0.03, -1.15, 1.15, _darker(cargo, 0.9), height=3.5)
     return drawing.sprite(0.06)
 
 
@@ -192,8 +230,29 @@ CAR_PAINTS: tuple[Color, ...] = (
     (206, 164, 52),
     (112, 66, 48),
 )
-VAN_PAINTS: tuple[Color, ...] = (*((236, 236, 234),) * 7, (190, 192, 194), (70, 74, 80), (44, 66, 116), (150, 36, 34), (212, 172, 56))
-TRUCK_PAINTS: tuple[Color, ...] = (*((230, 230, 228),) * 3, (160, 36, 34), (48, 78, 132), (206, 140, 44), (70, 110, 78), (64, 66, 70))
-BUS_PAINTS: tuple[Color, ...] = (*((228, 228, 224),) * 2, (196, 46, 40), (218, 178, 58), (80, 142, 92), (54, 96, 152), (150, 190, 120))
+VAN_PAINTS: tuple[Color, ...] = (
+    *((236, 236, 234),) * 7,
+    (190, 192, 194),
+    (70, 74, 80),
+    (44, 66, 116),
+    (150, 36, 34),
+    (212, 172, 56),
+)
+TRUCK_PAINTS: tuple[Color, ...] = (
+    *((230, 230, 228),) * 3,
+    (160, 36, 34),
+    (48, 78, 132),
+    (206, 140, 44),
+    (70, 110, 78),
+    (64, 66, 70),
+)
+BUS_PAINTS: tuple[Color, ...] = (
+    *((228, 228, 224),) * 2,
+    (196, 46, 40),
+    (218, 178, 58),
+    (80, 142, 92),
+    (54, 96, 152),
+    (150, 190, 120),
+)
 
 PAINTS: dict[str, tuple[Color, ...]] = {"car": CAR_PAINTS, "van": VAN_PAINTS, "truck": TRUCK_PAINTS, "bus": BUS_PAINTS}
