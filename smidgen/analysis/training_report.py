@@ -134,7 +134,7 @@ def _comparison(record: Record, predictions: Sequence[Mapping[str, Any]], classe
     truth = draw_detections(picture, _truth(record, classes))
     drawn = draw_detections(picture, _detections(record, predictions, classes))
     return [
-        Figure(picture_source(truth), f"{record.file.name}: {len(record)} labelled objects"),
+        Figure(picture_source(truth), f"{record.file.name}: {len(record)} labeled objects"),
         Figure(picture_source(drawn), f"{len(predictions)} detections"),
     ]
 

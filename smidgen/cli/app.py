@@ -11,7 +11,7 @@ import typer
 
 from smidgen import __version__
 from smidgen.cli import check, convert, demo, evaluate, models, predict, profile, synth, train
-from smidgen.cli.failures import report
+from smidgen.cli.failures import ExitCode, report
 from smidgen.cli.output import Result
 from smidgen.cli.plugins import load_plugins
 
@@ -72,4 +72,6 @@ def _run(arguments: list[str], as_json: bool) -> int:
     if isinstance(answer, Result):
         answer.print(as_json)
         return int(answer.code)
+    if answer == ExitCode.INTERRUPTED:
+        raise KeyboardInterrupt  # typer has made a number of it
     return int(answer or 0)

@@ -18,10 +18,10 @@ def convert(
     as_json: AsJson = False,
 ) -> Result:
     """Convert an official checkpoint; nothing in it is executed."""
-    from smidgen.checkpoints import convert as converted
-
     if not file.is_file():
         raise FileNotFoundError(2, "there is no such checkpoint", str(file))
+    from smidgen.checkpoints import convert as converted
+
     folder = converted(file, system, out)
     values = {"file": str(file), "system": system, "out": str(folder or out)}
     return Result(values, lambda console: console.print(f"wrote {values['out']}", markup=False))

@@ -32,6 +32,10 @@ class Failure:
     code: ExitCode
 
 
+class Stopped(Exception):  # noqa: N818  asked for, not an error
+    """The user interrupted work that was saved first."""
+
+
 def usage_error(error: str, hint: str = "") -> ValueError:
     """An error of the user's input whose remedy is said apart."""
     failure = ValueError(error)
@@ -46,8 +50,8 @@ def describe(error: BaseException) -> Failure:
     ValueError and missing files are the user's input (2); a full disk, exhausted memory and everything else is 1.
     """
     hint = " ".join(getattr(error, "__notes__", []))
-    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
-        return Failure("interrupted", hint, ExitCode.INTERRUPTED)
+    if isinstance(error, (KeyboardInterrupt, Stopped, typer.Abort)):
+        return Failure(str(error) or "interrupted", hint, ExitCode.INTERRUPTED)
     if isinstance(error, _USAGE_EXCEPTION):
         return Failure(_usage_message(error), hint or _help_hint(error), ExitCode.USAGE)
     if isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError)):
@@ -58,6 +62,8 @@ def describe(error: BaseException) -> Failure:
         return Failure(_path_message(error), hint or _system_hint(error), ExitCode.FAILED)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return Failure(f"out of memory: {error}", hint or _MEMORY_HINT, ExitCode.FAILED)
+    if type(error).__module__.startswith("smidgen."):  # raised by us, with a message meant for people
+        return Failure(str(error), hint, ExitCode.FAILED)
     return Failure(f"{type(error).__name__}: {error}", hint or _BUG_HINT, ExitCode.FAILED)
 
 
@@ -94,7 +100,7 @@ def _help_hint(error: BaseException) -> str:
 def _path_message(error: OSError) -> str:
     if error.strerror and error.filename is not None:
         return f"{error.strerror}: {error.filename}"
-    return str(error)
+    return error.strerror or str(error)
 
 
 def _system_hint(error: OSError) -> str:

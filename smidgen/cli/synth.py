@@ -1,4 +1,4 @@
-"""`smidgen synth`: labelled scenes, drawn."""
+"""`smidgen synth`: labeled scenes, drawn."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def synth(
     workers: Annotated[int, typer.Option(min=1, help="Processes; they change nothing but the time.")] = 1,
     as_json: AsJson = False,
 ) -> Result:
-    """Draw labelled scenes as seen from a drone, in COCO layout."""
+    """Draw labeled scenes as seen from a drone, in COCO layout."""
     from smidgen.data.synthetic import CLASS_NAMES, SceneConfig, generate
 
     scenes = SceneConfig(

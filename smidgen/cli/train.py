@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from smidgen.cli.failures import Stopped
 from smidgen.cli.options import AsJson, chosen_device
 from smidgen.cli.output import Result, say, table
 from smidgen.cli.run_settings import Beginning, begin, check_run_folder, flags_as_changes, split_words
@@ -75,9 +76,9 @@ def _run(experiment: Experiment, out: Path, init: Path | None, device: str, resu
     try:
         return run_experiment(experiment, out, init=init, resume=resume, device=device, say=say)
     except Interrupted as stop:
-        interrupted = KeyboardInterrupt(str(stop))
-        interrupted.add_note(f"`smidgen train --out {out} --resume` goes on")
-        raise interrupted from stop
+        stopped = Stopped(str(stop))
+        stopped.add_note(f"`smidgen train --out {out} --resume` goes on")
+        raise stopped from stop
 
 
 def _result(trained: TrainingResult) -> Result:
