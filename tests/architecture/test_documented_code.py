@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from typer.main import get_command
 
+from smidgen.cli.app import app
+from smidgen.data.synthetic import SceneConfig, generate
 from smidgen.models import PARTS
 from smidgen.structures import ImageBatch
 
@@ -57,3 +60,20 @@ def test_selection_of_the_guide_runs_in_a_system() -> None:
         first, second = (model(images).token_index.sort().values for _ in range(2))
     assert first.shape == (1, 150)
     assert not torch.equal(first, second), "places by lot should differ from draw to draw"
+
+
+def test_verbs_of_the_readme_exist() -> None:
+    shown = set(re.findall(r"^    smidgen (\S+)", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    assert shown
+    assert shown <= set(get_command(app).commands)
+
+
+@pytest.mark.slow
+def test_example_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenes = SceneConfig(size_wh=(96, 96), side_px=(8.0, 16.0), objects=(2, 4), classes=("car",))
+    generate(tmp_path / "scenes", scenes, splits={"train": 4, "val": 2})
+    monkeypatch.chdir(tmp_path)
+    shown: dict[str, Any] = {}
+    exec(compile(python_blocks(ROOT / "README.md"), "README.md", "exec"), shown)
+    assert shown["run"].best.is_dir()
+    assert shown["detections"].file.endswith(".jpg")
