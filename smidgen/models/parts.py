@@ -59,12 +59,15 @@ def heads(
 
 def contrastive_denoising(
     config: Any, table_size: int, groups: Literal["clean", "official"] = "clean"
-) -> ContrastiveDenoising:
+) -> ContrastiveDenoising | None:
     """DINO's denoising by the fields `denoising_queries`, `label_noise`, `box_noise` and `parity` of a configuration.
 
     table_size: rows of the label table, and groups: the rule for their number in parity mode; the official codes
-    differ. In parity mode no object is left out and free slots are supervised as background.
+    differ. In parity mode no object is left out and free slots are supervised as background. None where
+    `denoising_queries` is 0.
     """
+    if config.denoising_queries == 0:
+        return None
     return ContrastiveDenoising(
         config.num_classes,
         config.transformer.width,

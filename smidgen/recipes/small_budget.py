@@ -11,8 +11,6 @@ from smidgen.recipes.from_scratch import from_scratch
 from smidgen.structures import Preprocessing
 from smidgen.training import TrainingConfig
 
-MINUTES = 45.0
-
 
 def deeppcb(system: str = "dino_nano", data: Path = Path("deeppcb")) -> Experiment:
     """Circuit-board defects (DeepPCB), 1000 images of 640 px seen at 320 px.
@@ -20,7 +18,7 @@ def deeppcb(system: str = "dino_nano", data: Path = Path("deeppcb")) -> Experime
     smidgen train dino_nano --recipe small_budget.deeppcb --data deeppcb --out runs/deeppcb
     """
     augmentation = Augmentation.small(range(288, 353, 32), aerial=True)
-    return _experiment(system, data, augmentation, _seen_at(320, 320), replace(_training(), epochs=16))
+    return _experiment(system, data, augmentation, _seen_at(320, 320), replace(from_scratch(), epochs=12, evaluate_every=3))
 
 
 def aerial_cars(system: str = "dino_nano", data: Path = Path("aerial_cars")) -> Experiment:
@@ -29,7 +27,7 @@ def aerial_cars(system: str = "dino_nano", data: Path = Path("aerial_cars")) -> 
     smidgen train dino_nano --recipe small_budget.aerial_cars --data aerial_cars --out runs/aerial_cars
     """
     augmentation = replace(Augmentation.small(range(320, 481, 32), aerial=True), crop=0.8)
-    training = replace(_training(), epochs=150, evaluate_every=10)
+    training = replace(from_scratch(), epochs=100, evaluate_every=20)
     return _experiment(system, data, augmentation, _seen_at(480, 800), training)
 
 
@@ -44,10 +42,6 @@ def _experiment(
         training=training,
         evaluation=EvaluationConfig(protocol="aitod", bootstrap=200),
     )
-
-
-def _training() -> TrainingConfig:
-    return replace(from_scratch(), max_minutes=MINUTES)
 
 
 def _seen_at(short_side: int, long_side: int) -> Preprocessing:
