@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float
 
 SHADOW_DEPTH = 0.62  # share of the light that comes straight from a clear sky's sun
-STEP_RATIO = 1.22  # the march's steps grow by this; thinner things than a person (0.3 of their height) would leak light
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +44,24 @@ class Light:
 def cast_shadows(height_m: Float[np.ndarray, "H W"], light: Light, scale: float) -> Float[np.ndarray, "H W"]:
     """Share of direct sun that is blocked at each pixel, 0..1.
 
-    A point lies in shadow when, some way toward the sun, something rises above the ray. The march's steps grow with the
-    distance, since only tall, and thus wide, things cast that far. scale: pixels per meter.
+    A point lies in shadow when, some way toward the sun, something rises above the ray. Each pass doubles the distance
+    searched: the highest excess within 2n pixels is that within n, here and n pixels on. scale: pixels per meter.
     """
     drop = light.tangent / scale  # meters that the ray rises per pixel
-    excess = np.zeros_like(height_m)
-    reach, tallest = 0.6, float(height_m.max(initial=0.0))
-    last = (0, 0)
-    while reach * drop < tallest and reach < max(height_m.shape):
+    excess, tallest = height_m.copy(), float(height_m.max(initial=0.0))
+    reach = 1
+    while reach / 2 * drop < tallest and reach < max(height_m.shape):
         shift = (round(reach * light.toward_sun[1]), round(reach * light.toward_sun[0]))
-        if shift != last:
-            _raise_excess(excess, height_m, shift, math.hypot(*shift) * drop)
-        last, reach = shift, max(reach * STEP_RATIO, reach + 0.5)
+        _raise_excess(excess, shift, math.hypot(*shift) * drop)
+        reach *= 2
     softness = max(0.8 * drop, 0.05)
     return np.clip((excess - height_m) / softness, 0, 1)
 
 
-def _raise_excess(excess: np.ndarray, height_m: np.ndarray, shift: tuple[int, int], ray_m: float) -> None:
-    rows, columns = (_overlap(size, offset) for size, offset in zip(height_m.shape, shift, strict=True))
+def _raise_excess(excess: Float[np.ndarray, "H W"], shift: tuple[int, int], ray_m: float) -> None:
+    rows, columns = (_overlap(size, offset) for size, offset in zip(excess.shape, shift, strict=True))
     here = excess[rows[0], columns[0]]
-    np.maximum(here, height_m[rows[1], columns[1]] - np.float32(ray_m), out=here)
+    np.maximum(here, excess[rows[1], columns[1]] - np.float32(ray_m), out=here)
 
 
 def _overlap(size: int, offset: int) -> tuple[slice, slice]:

@@ -20,7 +20,7 @@ ROW_M = {"maize": 0.8, "wheat": 0.5, "ploughed": 1.0, "stubble": 2.2, "rapeseed"
 
 def fields(surface: Surface, rng: np.random.Generator, distractors: float) -> None:
     """A patchwork of crops with tram lines, dirt tracks between them, hedges, and a country road."""
-    surface.cover(np.ones(surface.shape, np.float32), "soil", rng)
+    surface.lay("soil", rng)
     frame = Frame(surface.size_m[0] / 2, surface.size_m[1] / 2, float(rng.uniform(0, math.pi)))
     reach = surface.diagonal_m / 2
     cell = max(22.0, reach * float(rng.uniform(0.5, 1.0)))
@@ -86,7 +86,7 @@ def _country_road(surface: Surface, frame: Frame, reach: float, rng: np.random.G
 def plaza(surface: Surface, rng: np.random.Generator, distractors: float) -> None:
     """A square of slabs with lawns, trees, stalls and people crossing it."""
     everywhere = np.ones(surface.shape, np.float32)
-    surface.cover(everywhere, str(rng.choice(["pavers", "concrete", "old_asphalt"])), rng)
+    surface.lay(str(rng.choice(["pavers", "concrete", "old_asphalt"])), rng)
     frame = Frame(surface.size_m[0] / 2, surface.size_m[1] / 2, float(rng.uniform(0, math.pi)))
     pave_slabs(surface, everywhere, frame.angle, float(rng.choice([0.6, 1.0, 2.4, 5.0])), rng)
     lawns = _lawns(surface, frame, rng)

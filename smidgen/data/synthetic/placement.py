@@ -34,7 +34,7 @@ MOST_OVERLAP = 0.3  # IoU of boxes; the objects themselves never share a pixel
 LEAST_CONTRAST = 26.0  # 8-bit levels between an object's color and the ground's
 SIZE_TOLERANCE = 0.32  # |log| of the factor by which an object may be scaled to stay in the configured range
 TRIES_PER_OBJECT = 40
-PATIENCE = 800  # misses in a row after which a kind of place counts as full
+PATIENCE = 300  # misses in a row after which a kind of place counts as full
 SECOND_KIND_FIRST = 0.3  # how often the street fills before the lot, and the open sea before the berths
 
 
@@ -141,10 +141,19 @@ def _shuffled_spots(
     """Spots of a class in random order, the kinds in an order drawn once per scene; only the last kind may fill up."""
     kinds = [kind for kind in SPOTS[name] if kind in surface.spots]
     kinds = kinds[::-1] if rng.random() < SECOND_KIND_FIRST else kinds
-    shuffled = [(kind, rng.permutation(np.concatenate(surface.spots[kind]))) for kind in kinds]
+    shuffled = [(kind, _in_some_order(np.concatenate(surface.spots[kind]), rng)) for kind in kinds]
     return [(kind, poses[: math.ceil(len(poses) * rng.uniform(0.5, 0.9))]) for kind, poses in shuffled[:-1]] + shuffled[
         -1:
     ]
+
+
+def _in_some_order(poses: Float[np.ndarray, "N 3"], rng: np.random.Generator) -> Float[np.ndarray, "N 3"]:
+    """Anywhere, or in half the scenes rather close to one point, as lots and quays fill up near an entrance."""
+    if not len(poses) or rng.random() < 0.5:
+        return rng.permutation(poses)
+    focus = poses[int(rng.integers(len(poses))), :2]
+    nearness = np.hypot(*(poses[:, :2] - focus).T) * rng.uniform(0.25, 1.75, len(poses))
+    return np.asarray(poses[np.argsort(nearness)])
 
 
 def _media(surface: Surface, name: str) -> list[Bool[np.ndarray, "H W"]]:
@@ -164,14 +173,16 @@ def _try(
     rng: np.random.Generator,
 ) -> bool:
     """Place one object at a pose if it fits there."""
+    if _is_taken(surface, placed, pose):
+        return False
     sprites = sprites_of(name)
     sprite = sprites[int(rng.integers(len(sprites)))]
     grow = 0.94 + 0.12 * float(rng.random())
     pose = Pose(pose.x, pose.y, pose.heading, (grow, grow * (0.97 + 0.06 * float(rng.random()))))
     fitted = fit_pose(sprite, pose, surface.scale, side_px)
-    paints = _draw_paints(name, rng)
     if fitted is None or _is_obstructed(surface, placed, name, outline_px(sprite, fitted, surface.scale)):
         return False
+    paints = _draw_paints(name, rng)
     patch = render(sprite, fitted, surface.scale, surface.light, paints[0])
     if patch is None or not _fits(surface, placed, patch, name, side_px):
         return False
@@ -179,6 +190,14 @@ def _try(
         _leave_wake(surface, placed, sprite, fitted)
     _add(surface, placed, name, _contrasting(surface, sprite, fitted, patch, paints))
     return True
+
+
+def _is_taken(surface: Surface, placed: Placed, pose: Pose) -> bool:
+    """The cheapest test: does something stand at the center already?"""
+    row, column = int(pose.y * surface.scale), int(pose.x * surface.scale)
+    if not (0 <= row < surface.shape[0] and 0 <= column < surface.shape[1]):
+        return False
+    return bool(placed.occupied[row, column] or surface.blocked[row, column])
 
 
 def _is_obstructed(surface: Surface, placed: Placed, name: str, points: Float[np.ndarray, "N 2"]) -> bool:

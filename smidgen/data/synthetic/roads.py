@@ -187,7 +187,7 @@ def _mark_roads(
         for road in family:
             polygons += crosswalks(road, rng, rng.uniform(45, 110)) if road.sidewalk else []
             polygons += arrows(road, rng) if road.lanes > 1 else []
-        mask = surface.mask(polygons, fineness=3)
+        mask = surface.mask(polygons)
         for other, lane in enumerate(lanes):
             mask = mask if other == index else mask * (1 - lane)
         np.maximum(total, mask, out=total)

@@ -189,11 +189,14 @@ def distract(
 
 
 def _put(surface: Surface, kind: str, x: float, y: float, rng: np.random.Generator) -> None:
+    """One distractor, unless something stands there."""
     sprites, paints = distractor_sprites(kind), DISTRACTOR_PAINTS[kind]
     grow = float(rng.uniform(0.8, 1.25)) * (float(rng.uniform(0.7, 2.6)) if kind == "rock" else 1.0)
     pose = Pose(x, y, float(rng.uniform(0, 6.28)), (grow, grow))
-    paint = paints[int(rng.integers(len(paints)))]
-    stamp_scenery(surface, sprites[int(rng.integers(len(sprites)))], pose, paint)
+    sprite, paint = sprites[int(rng.integers(len(sprites)))], paints[int(rng.integers(len(paints)))]
+    length, width = np.ptp(sprite.outline, axis=0) * grow
+    if are_free(surface, rectangle(x, y, pose.heading, length, width)[None], surface.blocked).all():
+        stamp_scenery(surface, sprite, pose, paint)
 
 
 def patches(surface: Surface, amount: float, rng: np.random.Generator, heading: float) -> None:

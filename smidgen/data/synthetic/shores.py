@@ -103,7 +103,7 @@ def beach(surface: Surface, rng: np.random.Generator, distractors: float) -> Non
     """Sand, wet sand, foam and water that deepens; bathers, towels, parasols, and a few boats."""
     angle = float(rng.uniform(0, 2 * math.pi))
     out = _distance_offshore(surface, angle, rng)
-    surface.cover(np.ones(surface.shape, np.float32), "sand", rng)
+    surface.lay("sand", rng)
     surface.cover(np.clip((out + 4.0) / 2.5, 0, 1), "wet_sand", rng)
     depth = np.clip(out / 14.0, 0, 1)[..., None]
     shallow, deep = np.array([132, 152, 138], np.float32), water_texture(rng, *surface.shape, surface.scale)

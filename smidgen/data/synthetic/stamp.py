@@ -13,6 +13,8 @@ from smidgen.data.synthetic.light import Light
 from smidgen.data.synthetic.sprite import Sprite, SpriteLevel
 from smidgen.data.synthetic.surface import Surface
 
+DETAIL = 0.55  # sprite pixels per subpixel that are enough, since subpixels are averaged
+
 
 @dataclass(frozen=True, slots=True)
 class Pose:
@@ -73,7 +75,7 @@ def render(sprite: Sprite, pose: Pose, scale: float, light: Light, paint: tuple[
     x0, y0 = (math.floor(value) - 1 for value in points.min(0))
     x1, y1 = (math.ceil(value) + 1 for value in points.max(0))
     factor = supersampling(float(np.ptp(points, axis=0).max()))
-    level = sprite.level_for(scale * factor * max(pose.stretch) * 0.8)
+    level = sprite.level_for(scale * factor * max(pose.stretch) * DETAIL)
     image, height = _transformed(level, pose, scale, light, paint, (x0, y0, x1, y1), factor)
     solid = image[..., 3] >= 128
     rows, columns = np.flatnonzero(solid.any(1)), np.flatnonzero(solid.any(0))

@@ -76,8 +76,7 @@ def _town(
     spacing: tuple[float, float],
     centered: bool,
 ) -> None:
-    surface.cover(
-        np.ones(surface.shape, np.float32),
+    surface.lay(
         str(rng.choice(["grass", "lawn", "concrete", "scrub"], p=[0.4, 0.25, 0.2, 0.15])),
         rng,
     )
@@ -150,7 +149,7 @@ def _fill_blocks(
     center = min(range(len(blocks)), key=lambda index: _distance(blocks[index]), default=None)
     if center is not None and parking_share > 0.5:
         parks[center] = True
-    _vary_greens(surface, frame, blocks, rng)
+    _vary_greens(surface, frame, [block for block, parked in zip(blocks, parks, strict=True) if not parked], rng)
     lay_parking(surface, frame, [block for block, parked in zip(blocks, parks, strict=True) if parked], rng)
     for block, parked in zip(blocks, parks, strict=True):
         if not parked and rng.random() < 0.85:
@@ -213,7 +212,7 @@ def lay_parking(surface: Surface, frame: Frame, blocks: list[Block], rng: np.ran
     for block in blocks:
         _lay_rows(surface, frame, block, slant, lines, islands, rng)
     if surface.scale > 0.8:
-        surface.mark(surface.mask(lines, fineness=3), WHITE, float(rng.uniform(0.4, 0.85)))
+        surface.mark(surface.mask(lines), WHITE, float(rng.uniform(0.4, 0.85)))
     if islands and rng.random() < 0.7:
         _grow_islands(surface, islands, rng)
 

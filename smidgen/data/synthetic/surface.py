@@ -95,6 +95,10 @@ class Surface:
         if blocks:
             self.blocked[window] |= patch > 0.3
 
+    def lay(self, material: str, rng: np.random.Generator) -> None:
+        """Lay a material everywhere."""
+        self.albedo[:] = material_texture(material, rng, *self.shape)
+
     def cover(self, mask: Float[np.ndarray, "H W"], material: str, rng: np.random.Generator) -> None:
         """Lay a material where the mask says."""
         window = bounding_window(mask > 0)
