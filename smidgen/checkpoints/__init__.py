@@ -6,18 +6,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from smidgen.checkpoints.conversion import ConversionReport, convert
     from smidgen.checkpoints.initialization import InitializationReport, initialize
     from smidgen.checkpoints.native import load, save
 
 # Public name -> module that defines it. Imported on first use: naming this package must not load torch.
 _PUBLIC = {
+    "ConversionReport": "smidgen.checkpoints.conversion",
+    "convert": "smidgen.checkpoints.conversion",
     "InitializationReport": "smidgen.checkpoints.initialization",
     "initialize": "smidgen.checkpoints.initialization",
     "load": "smidgen.checkpoints.native",
     "save": "smidgen.checkpoints.native",
 }
 
-__all__ = ["InitializationReport", "initialize", "load", "save"]
+__all__ = ["ConversionReport", "InitializationReport", "convert", "initialize", "load", "save"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,10 +1,14 @@
-"""Names of the DETR family's official checkpoints: xiuqhou/Relation-DETR and IDEA-Research/DINO."""
+"""Names of the DETR family's official checkpoints: fundamentalvision/Deformable-DETR, IDEA-Research/DINO and
+xiuqhou/Relation-DETR.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from smidgen.checkpoints.renaming import Layout
 
-# Inside encoder and decoder layers both repositories use the names of Deformable DETR's code.
+# Inside encoder and decoder layers all repositories use the names of Deformable DETR's code.
 _LAYERS = (
     (r"^encoder\.layers\.(\d+)\.attention\.", r"transformer.encoder.layers.\1.self_attn."),
     (r"^encoder\.layers\.(\d+)\.attention_norm\.", r"transformer.encoder.layers.\1.norm1."),
@@ -23,6 +27,7 @@ _LAYERS = (
 )
 
 RELATION_DETR = Layout(
+    source="Relation-DETR repository",
     rules=(
         *_LAYERS,
         (r"^backbone\.body\.", r"backbone."),
@@ -42,15 +47,30 @@ RELATION_DETR = Layout(
         (r"^decoder\.refinement\.box_heads\.", r"transformer.decoder.bbox_head."),
         (r"^decoder\.relation\.projection\.", r"transformer.decoder.position_relation_embedding.pos_proj.0."),
     ),
+    has=("transformer.level_embeds",),
     ignored=(r"^_classes_$", r"^position_embedding\.", r"num_batches_tracked$"),
 )
 
 # The two-stage Deformable DETR of that repository carries a relation that its decoder never applies.
-RELATION_DETR_UNUSED_RELATION = Layout(
-    rules=RELATION_DETR.rules, ignored=(*RELATION_DETR.ignored, r"\.position_relation_embedding\.")
+RELATION_DETR_UNUSED_RELATION = replace(
+    RELATION_DETR,
+    has=(*RELATION_DETR.has, "transformer.pos_trans."),
+    ignored=(*RELATION_DETR.ignored, r"\.position_relation_embedding\."),
+)
+RELATION_DETR_DAB = replace(
+    RELATION_DETR, has=(*RELATION_DETR.has, "transformer.decoder.query_scale.", "transformer.enc_output.")
+)
+RELATION_DETR_DN = replace(
+    RELATION_DETR, has=(*RELATION_DETR.has, "transformer.decoder.query_scale.", "transformer.refpoint_embed.")
+)
+RELATION_DETR_DINO = replace(
+    RELATION_DETR,
+    has=(*RELATION_DETR.has, "transformer.tgt_embed.", "transformer.enc_output."),
+    lacks=("transformer.decoder.query_scale.",),
 )
 
 IDEA_DINO = Layout(
+    source="DINO's original code",
     rules=(
         *_LAYERS,
         (r"^backbone\.body\.", r"backbone.0.body."),
@@ -63,10 +83,40 @@ IDEA_DINO = Layout(
         (r"^decoder\.refinement\.class_heads\.", r"class_embed."),
         (r"^decoder\.refinement\.box_heads\.", r"bbox_embed."),
     ),
+    has=("transformer.level_embed", "transformer.tgt_embed.", "label_enc."),
     ignored=(r"num_batches_tracked$",),
     aliases=(
         (r"^(class_embed|bbox_embed)\.0\.", r"\1.{}."),
         (r"^(class_embed|bbox_embed)\.0\.", r"transformer.decoder.\1.{}."),
     ),
-    num_aliases=6,
+)
+
+ORIGINAL_DEFORMABLE_DETR = Layout(
+    source="Deformable DETR's original code",
+    rules=(
+        *_LAYERS,
+        (r"^backbone\.body\.", r"backbone.0.body."),
+        (r"^neck\.levels\.", r"input_proj."),
+        (r"^flatten\.level_embed$", r"transformer.level_embed"),
+        (r"^selection\.table\.", r"query_embed."),
+        (r"^selection\.reference\.", r"transformer.reference_points."),
+        (r"^decoder\.refinement\.class_head\.", r"class_embed.0."),
+        (r"^decoder\.refinement\.box_head\.", r"bbox_embed.0."),
+    ),
+    has=("transformer.level_embed", "query_embed.", "transformer.reference_points."),
+    lacks=("transformer.decoder.bbox_embed.",),
+    ignored=(r"num_batches_tracked$",),
+    aliases=((r"^(class_embed|bbox_embed)\.0\.", r"\1.{}."),),
+)
+
+ORIGINAL_DEFORMABLE_DETR_REFINE = replace(
+    ORIGINAL_DEFORMABLE_DETR,
+    rules=(
+        *ORIGINAL_DEFORMABLE_DETR.rules,
+        (r"^decoder\.refinement\.class_heads\.", r"class_embed."),
+        (r"^decoder\.refinement\.box_heads\.", r"bbox_embed."),
+    ),
+    has=(*ORIGINAL_DEFORMABLE_DETR.has, "transformer.decoder.bbox_embed."),
+    lacks=(),
+    aliases=((r"^bbox_embed\.", r"transformer.decoder.bbox_embed."),),
 )

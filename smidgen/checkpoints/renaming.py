@@ -1,4 +1,5 @@
-"""Official checkpoints to ours and back: one name in, one name out, no tensor fused or reshaped.
+"""Official checkpoints to ours and back: renamed tensor by tensor, and split or joined only where a release keeps one
+of our tensors in pieces.
 
 A layout is an ordered list of (pattern, replacement) that turns each of our names into the official one.
 """
@@ -6,39 +7,79 @@ A layout is an ordered list of (pattern, replacement) that turns each of our nam
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
+
+_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """rules: regular expressions applied in order to our names. ignored: official names that hold nothing to convert
-    (buffers that are computed, weights that are never used). aliases: (pattern, replacement) from the official name of
-    a tensor to the other names under which the official file repeats it; `{}` in the replacement runs over 0, 1, 2 ...
+    r"""The names of one release. Patterns are regular expressions, replacements may refer to their groups.
+
+    rules: (pattern, replacement), applied in order to our names. pieces: (pattern, replacements) for tensors that the
+    release keeps in pieces, which follow each other along the first axis.
+    source: what messages call the release. has, lacks: beginnings of official names that a file of it holds, or holds
+    none of (`recognizes`).
+    ignored: official names that hold nothing to convert (computed buffers, weights that are never used).
+    aliases: (pattern, replacement) from an official name to others under which files repeat the tensor; `{}` in a
+    replacement runs over the decoder layers, or over 0 ... `num_aliases` - 1. stand_ins: (pattern, replacement) from a
+    name that files leave out, with its aliases, where it shares the tensor of another name.
+    spellings: (pattern, replacement) from names of other versions of the release to those used here.
+    distinct: names of tensors that are not all equal unless the file is of another system.
     """
 
     rules: Sequence[tuple[str, str]]
+    pieces: Sequence[tuple[str, Sequence[str]]] = ()
+    source: str = "official"
+    has: Sequence[str] = ()
+    lacks: Sequence[str] = ()
     ignored: Sequence[str] = ()
     aliases: Sequence[tuple[str, str]] = ()
-    num_aliases: int = 0
+    num_aliases: int | None = None
+    stand_ins: Sequence[tuple[str, str]] = ()
+    spellings: Sequence[tuple[str, str]] = ()
+    distinct: str | None = None
 
     def official_name(self, name: str) -> str:
-        """The official name of one of our tensors."""
-        for pattern, replacement in self.rules:
-            name = re.sub(pattern, replacement, name)
-        return name
+        """The official name of one of our tensors, before it is taken to pieces."""
+        return _renamed(name, self.rules)
 
-    def alias_names(self, official: str) -> list[str]:
-        """Other official names of the same tensor."""
+    def official_names(self, name: str) -> list[str]:
+        """The official names of one of our tensors: one, or one per piece."""
+        official = self.official_name(name)
+        for pattern, replacements in self.pieces:
+            if re.search(pattern, official):
+                return [re.sub(pattern, replacement, official) for replacement in replacements]
+        return [official]
+
+    def alias_names(self, official: str, num_layers: int) -> list[str]:
+        """Other official names of the same tensor in a model of `num_layers` decoder layers."""
+        count = num_layers if self.num_aliases is None else self.num_aliases
         names = [
             re.sub(pattern, replacement.replace("{}", str(index)), official)
             for pattern, replacement in self.aliases
             if re.search(pattern, official)
-            for index in range(self.num_aliases)
+            for index in range(count if "{}" in replacement else 1)
         ]
         return [name for name in names if name != official]
+
+    def respelled(self, official: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of a file under the spelling that this layout uses."""
+        return {_renamed(name, self.spellings): tensor for name, tensor in official.items()}
+
+    def recognizes(self, official: Mapping[str, Tensor]) -> bool:
+        """Whether the names of a file are those of this release."""
+        names = self.respelled(official)
+        present = all(any(name.startswith(beginning) for name in names) for beginning in self.has)
+        return present and not any(name.startswith(tuple(self.lacks)) for name in names)
+
+    def is_ignored(self, official: str) -> bool:
+        """Whether a name holds nothing to convert."""
+        return any(re.search(pattern, official) for pattern in self.ignored)
 
 
 def from_official(layout: Layout, model: nn.Module, official: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -47,47 +88,104 @@ def from_official(layout: Layout, model: nn.Module, official: Mapping[str, Tenso
     Raises ValueError where tensors are missing, left over, of another shape, or repeated with other values.
     """
     own = model.state_dict()
-    names = {name: layout.official_name(name) for name in own}
-    missing = [official_name for official_name in names.values() if official_name not in official]
+    names = _official_names(layout, own)
+    wanted = [official_name for group in names.values() for official_name in group]
+    aliases = {name: layout.alias_names(name, _num_decoder_layers(own)) for name in wanted}
+    official = layout.respelled(official)
+    found = {name: _found(layout, name, aliases[name], official) for name in wanted}
+    missing = [name for name, source in found.items() if source is None]
     if missing:
         raise ValueError(f"expected {_some(missing)} in the official checkpoint: another system, size or layout?")
-    state = {name: official[official_name] for name, official_name in names.items()}
-    for name, tensor in state.items():
-        if tensor.shape != own[name].shape:
-            raise ValueError(
-                f"expected {names[name]} of shape {tuple(own[name].shape)}, got {tuple(tensor.shape)}; "
-                "does the number of classes, queries or levels differ?"
-            )
-    _check_rest(layout, set(names.values()), official)
+    state = {name: _joined([official[str(found[piece])] for piece in group]) for name, group in names.items()}
+    _check_shapes(own, state, names)
+    _check_repeats(official, aliases)
+    _check_rest(layout, official, {*wanted, *(alias for group in aliases.values() for alias in group)})
+    _check_distinct(layout, official)
     return state
 
 
 def to_official(layout: Layout, model: nn.Module) -> dict[str, Tensor]:
     """The tensors of `model` under their official names, aliases included."""
+    own = model.state_dict()
     official: dict[str, Tensor] = {}
-    for name, tensor in model.state_dict().items():
-        first = layout.official_name(name)
-        for official_name in [first, *layout.alias_names(first)]:
-            official[official_name] = tensor
+    for name, group in _official_names(layout, own).items():
+        for official_name, piece in zip(group, _split(own[name], len(group)), strict=True):
+            for alias in [official_name, *layout.alias_names(official_name, _num_decoder_layers(own))]:
+                official[alias] = piece
     return official
 
 
-def _check_rest(layout: Layout, used: set[str], official: Mapping[str, Tensor]) -> None:
-    repeated = {alias: name for name in used for alias in layout.alias_names(name)}
-    for alias, name in repeated.items():
-        if alias in official and not official[alias].equal(official[name]):
-            raise ValueError(f"expected {alias} to repeat {name}, but their values differ: heads are not shared here")
-    ignored = [re.compile(pattern) for pattern in layout.ignored]
-    rest = [
-        name
-        for name in official
-        if name not in used and name not in repeated and not any(pattern.search(name) for pattern in ignored)
-    ]
+def _official_names(layout: Layout, names: Iterable[str]) -> dict[str, list[str]]:
+    """Our name -> official names. No official name may serve twice: the way back would be lost."""
+    renamed = {name: layout.official_names(name) for name in names}
+    flat = [official for group in renamed.values() for official in group]
+    twice = sorted({official for official in flat if flat.count(official) > 1}) if len(set(flat)) < len(flat) else []
+    if twice:
+        raise ValueError(f"expected every tensor to have an official name of its own, but {_some(twice)} serves twice")
+    return renamed
+
+
+def _num_decoder_layers(names: Iterable[str]) -> int:
+    return len({found[1] for name in names if (found := re.match(r"decoder\.layers\.(\d+)\.", name))})
+
+
+def _found(layout: Layout, name: str, aliases: Sequence[str], official: Mapping[str, Tensor]) -> str | None:
+    """Under which name a file holds a tensor."""
+    for candidate in (name, *aliases, _renamed(name, layout.stand_ins)):
+        if candidate in official:
+            return candidate
+    return None
+
+
+def _split(tensor: Tensor, pieces: int) -> Sequence[Tensor]:
+    return tensor.chunk(pieces) if pieces > 1 else [tensor]
+
+
+def _joined(pieces: Sequence[Tensor]) -> Tensor:
+    return pieces[0] if len(pieces) == 1 else torch.cat(list(pieces))
+
+
+def _check_shapes(own: Mapping[str, Tensor], state: Mapping[str, Tensor], names: Mapping[str, Sequence[str]]) -> None:
+    for name, tensor in state.items():
+        if tensor.shape != own[name].shape:
+            raise ValueError(
+                f"expected {_some(names[name])} of shape {tuple(own[name].shape)}, got {tuple(tensor.shape)}; "
+                "does the number of classes, queries or levels differ?"
+            )
+
+
+def _check_repeats(official: Mapping[str, Tensor], aliases: Mapping[str, Sequence[str]]) -> None:
+    for name, group in aliases.items():
+        present = [each for each in (name, *group) if each in official]
+        for alias in present[1:]:
+            if not official[alias].equal(official[present[0]]):
+                raise ValueError(
+                    f"expected {alias} to repeat {present[0]}, but their values differ: heads are not shared here"
+                )
+
+
+def _check_rest(layout: Layout, official: Mapping[str, Tensor], used: set[str]) -> None:
+    rest = [name for name in official if name not in used and not layout.is_ignored(name)]
     if rest:
         raise ValueError(
             f"{_some(rest)} of the official checkpoint have no place in this model: another system or size?"
         )
 
 
+def _check_distinct(layout: Layout, official: Mapping[str, Tensor]) -> None:
+    """Heads of a model that shares them would fit one that does not, and would mean something else there."""
+    if layout.distinct is None:
+        return
+    found = [tensor for name, tensor in official.items() if re.search(layout.distinct, name)]
+    if len(found) > 1 and all(tensor.equal(found[0]) for tensor in found[1:]):
+        raise ValueError(f"expected different tensors {layout.distinct}, all are equal: a system with shared heads?")
+
+
+def _renamed(name: str, rules: Sequence[tuple[str, str]]) -> str:
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -38,7 +38,11 @@ from smidgen.tokens.flatten import FlattenPyramid
 
 @dataclass(frozen=True, kw_only=True)
 class DINOConfig:
-    """Defaults: DINO 4-scale, R50 (paper, table 1). `parts` names registered parts that replace stages."""
+    """Defaults: DINO 4-scale, R50 (paper, table 1). `parts` names registered parts that replace stages.
+
+    label_rows: rows of the denoising label table, None = num_classes + 1. Official files that were fine-tuned on fewer
+    classes keep the table of more.
+    """
 
     num_classes: int
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -47,6 +51,7 @@ class DINOConfig:
     num_queries: int = 900
     temperature: float = 20.0
     denoising_queries: int = 100
+    label_rows: int | None = None
     label_noise: float = 0.5
     box_noise: float = 1.0
     num_detections: int = 300
@@ -70,7 +75,7 @@ def dino(config: DINOConfig, pretrained: bool = False) -> DETR:
         "budget": FixedBudget(config.num_queries),
         "selection": TopK(skip_invalid=not config.parity),
         "content": LearnedContent(config.num_queries, sizes.width),
-        "denoising": contrastive_denoising(config, config.num_classes + 1, groups="official"),
+        "denoising": contrastive_denoising(config, config.label_rows or config.num_classes + 1, groups="official"),
         "decoder": DeformableDecoder(
             decoder_layer(sizes, config.num_levels),
             sizes.decoder_layers,

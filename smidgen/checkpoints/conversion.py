@@ -1,0 +1,152 @@
+"""Official checkpoints become ours: recognized by their names, measured by their shapes, renamed and saved.
+
+The model is built as its official code computes (`parity`), so that it gives the published results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from smidgen.checkpoints.detr_layouts import (
+    IDEA_DINO,
+    ORIGINAL_DEFORMABLE_DETR,
+    ORIGINAL_DEFORMABLE_DETR_REFINE,
+    RELATION_DETR_DAB,
+    RELATION_DETR_DINO,
+    RELATION_DETR_DN,
+    RELATION_DETR_UNUSED_RELATION,
+)
+from smidgen.checkpoints.inferred_sizes import inferred_sizes
+from smidgen.checkpoints.native import save
+from smidgen.checkpoints.official_classes import Labels, output_classes
+from smidgen.checkpoints.official_file import read_official
+from smidgen.checkpoints.renaming import Layout, from_official
+from smidgen.checkpoints.transformers_deformable_detr import (
+    TRANSFORMERS_DEFORMABLE_DETR,
+    TRANSFORMERS_DEFORMABLE_DETR_REFINE,
+)
+from smidgen.models import CATALOGUE, configure, create_model
+from smidgen.structures import Classes
+
+# System -> layouts of the releases that exist of it.
+OFFICIAL_LAYOUTS: dict[str, tuple[Layout, ...]] = {
+    "deformable_detr_one_stage": (ORIGINAL_DEFORMABLE_DETR, TRANSFORMERS_DEFORMABLE_DETR),
+    "deformable_detr_refine": (ORIGINAL_DEFORMABLE_DETR_REFINE, TRANSFORMERS_DEFORMABLE_DETR_REFINE),
+    "deformable_detr": (RELATION_DETR_UNUSED_RELATION,),
+    "dab_deformable_detr": (RELATION_DETR_DAB,),
+    "dn_deformable_detr": (RELATION_DETR_DN,),
+    "dino_plus": (RELATION_DETR_DINO,),
+    "dino": (IDEA_DINO,),
+    "dino_5scale": (IDEA_DINO,),
+}
+_DEFAULT_SIZE = "_r50"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionReport:
+    """folder: where the checkpoint stands. model: its catalogue name. source: whose names the file has.
+
+    sizes: what the shapes told of the configuration. num_tensors: tensors of the model. ignored: names of the file that
+    hold nothing to convert.
+    """
+
+    folder: Path
+    model: str
+    source: str
+    sizes: Mapping[str, Any]
+    num_classes: int
+    num_tensors: int
+    ignored: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"wrote {self.folder}: {self.model} of {self.num_classes} outputs, {self.num_tensors} tensors named as in "
+            f"{self.source}" + (f"; {len(self.ignored)} left out" if self.ignored else "")
+        )
+
+
+def convert(
+    file: Path | str,
+    system: str,
+    out: Path | str,
+    *,
+    classes: Classes | Path | str | None = None,
+    labels: Labels = "ids",
+    **settings: Any,
+) -> ConversionReport:
+    """Write an official checkpoint (.pth, .pt, .bin, .safetensors) to the folder `out` in our format.
+
+    system: a catalogue name without its size (which then is r50), or with it. classes: names of the outputs, or a COCO
+    json that has them; see `output_classes` for `labels`. settings: fields of the configuration that the shapes do not
+    tell, for example `num_queries` of two-stage systems or `transformer={"num_heads": 4}`; they win over what was told.
+    Errors: ValueError for an unknown system, a file of another one, and files that are damaged or would run code;
+    OSError where `out` cannot be written.
+    """
+    file, (name, family) = Path(file), _named(system)
+    official = read_official(file)
+    layout = _recognized(file, official, family)
+    sizes = _sizes(layout, official, name, settings)
+    outputs = output_classes(sizes.pop("num_classes"), classes, labels)
+    model = create_model(name, classes=outputs, **_with({"parity": True}, _with(sizes, settings)))
+    _load(model, layout, official, file)
+    save(model, out)
+    return ConversionReport(
+        folder=Path(out),
+        model=name,
+        source=layout.source,
+        sizes=sizes,
+        num_classes=len(outputs),
+        num_tensors=len(model.state_dict()),
+        ignored=tuple(each for each in layout.respelled(official) if layout.is_ignored(each)),
+    )
+
+
+def _named(system: str) -> tuple[str, str]:
+    """Catalogue name, and the system it is a size of."""
+    if system in OFFICIAL_LAYOUTS:
+        return system + _DEFAULT_SIZE, system
+    families = [family for family in OFFICIAL_LAYOUTS if system in CATALOGUE and system.startswith(f"{family}_")]
+    if not families:
+        raise ValueError(f"expected a system with official releases ({', '.join(OFFICIAL_LAYOUTS)}), got {system!r}")
+    return system, max(families, key=len)
+
+
+def _recognized(file: Path, official: Mapping[str, Tensor], family: str) -> Layout:
+    """The layout of a system whose names the file has."""
+    for layout in OFFICIAL_LAYOUTS[family]:
+        if layout.recognizes(official):
+            return layout
+    others = [each for each, known in OFFICIAL_LAYOUTS.items() if any(layout.recognizes(official) for layout in known)]
+    hint = f"it looks like {' or '.join(others)}" if others else f"its names begin with {', '.join(list(official)[:3])}"
+    known = " or ".join(layout.source for layout in OFFICIAL_LAYOUTS[family])
+    raise ValueError(f"expected a checkpoint of {family} ({known}) in {file}, but {hint}; change the system")
+
+
+def _sizes(layout: Layout, official: Mapping[str, Tensor], name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    config = configure(name, {"num_classes": 1})
+    sizes = inferred_sizes(layout, official, asdict(config), settings.get("transformer", {}).get("num_heads"))
+    if "num_classes" not in sizes:
+        raise ValueError(f"expected class heads named as in {layout.source}, got none: are weights missing?")
+    assert sizes.keys() <= {field.name for field in fields(config)}
+    return sizes
+
+
+def _with(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with changes, both nested one level deep."""
+    merged = dict(settings)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = {**merged[key], **value} if both else value
+    return merged
+
+
+def _load(model: nn.Module, layout: Layout, official: Mapping[str, Tensor], file: Path) -> None:
+    try:
+        model.load_state_dict(from_official(layout, model, official))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
