@@ -32,10 +32,6 @@ class Failure:
     code: ExitCode
 
 
-class Stopped(Exception):  # noqa: N818  asked for, not an error
-    """The user interrupted work that was saved first."""
-
-
 def usage_error(error: str, hint: str = "") -> ValueError:
     """An error of the user's input whose remedy is said apart."""
     failure = ValueError(error)
@@ -50,7 +46,7 @@ def describe(error: BaseException) -> Failure:
     ValueError and missing files are the user's input (2); a full disk, exhausted memory and everything else is 1.
     """
     hint = " ".join(getattr(error, "__notes__", []))
-    if isinstance(error, (KeyboardInterrupt, Stopped, typer.Abort)):
+    if isinstance(error, (KeyboardInterrupt, typer.Abort)) or type(error).__module__ == _INTERRUPTION:
         return Failure(str(error) or "interrupted", hint, ExitCode.INTERRUPTED)
     if isinstance(error, _USAGE_EXCEPTION):
         return Failure(_usage_message(error), hint or _help_hint(error), ExitCode.USAGE)
@@ -83,6 +79,8 @@ def report(error: BaseException, as_json: bool) -> int:
 
 # Typer's own usage errors have no public common class: BadParameter's second ancestor, ClickException, is it.
 _USAGE_EXCEPTION: type[BaseException] = typer.BadParameter.__mro__[2]
+# Where smidgen.training.Interrupted is defined; importing it here would load torch.
+_INTERRUPTION = "smidgen.training.interruption"
 _MEMORY_HINT = "use a smaller --batch-size, or a smaller model.preprocessing.short_side"
 _BUG_HINT = "set SMIDGEN_DEBUG=1 to see where it happened"
 

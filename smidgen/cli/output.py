@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -30,7 +31,9 @@ class Result:
     document: Path | None = None
 
     def print(self, as_json: bool) -> None:
-        """Write the answer to stdout."""
+        """Write the answer to stdout, once where torchrun started several processes."""
+        if not speaks():
+            return
         if not as_json:
             self.show(Console(highlight=False, soft_wrap=True))
         elif self.document is None:
@@ -40,9 +43,15 @@ class Result:
                 shutil.copyfileobj(stream, sys.stdout)
 
 
+def speaks() -> bool:
+    """Whether this process is the one that talks; torchrun numbers them."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def say(text: str) -> None:
     """A line about what is going on, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    if speaks():
+        print(text, file=sys.stderr, flush=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

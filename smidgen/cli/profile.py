@@ -21,7 +21,7 @@ def profile(
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of the network's input in pixels.")] = "800x1333",
     latency: Annotated[bool, typer.Option(help="Measure the time of one image, too.")] = True,
     device: Device = "cpu",
-    set_: Annotated[
+    changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Change a field, as in model.num_queries=300."),
     ] = None,
@@ -31,7 +31,7 @@ def profile(
     from smidgen.evaluation import profile as cost_of
 
     size_hw = _size_hw(size)
-    network = _network(model, classes, set_ or []).to(chosen_device(device))
+    network = _network(model, classes, changes or []).to(chosen_device(device))
     cost = cost_of(network, size_hw=size_hw, latency=latency)
     return Result(cost.to_json(), lambda console: console.print(cost.renderable()))
 

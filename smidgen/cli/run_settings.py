@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smidgen.cli.failures import usage_error
+from smidgen.cli.output import speaks
 
 if TYPE_CHECKING:
     from smidgen.recipes.experiment import Experiment
@@ -38,7 +39,8 @@ def check_run_folder(out: Path, resume: bool) -> None:
     """An existing run is only touched to resume it."""
     if resume and not (out / EXPERIMENT_FILE).is_file():
         raise usage_error(f"there is no run to resume in {out}", "leave out --resume to begin one, or correct --out")
-    if not resume and out.is_dir() and any(out.iterdir()):
+    # Under torchrun the first process makes the folder while others may still be on their way here.
+    if not resume and speaks() and out.is_dir() and any(out.iterdir()):
         raise usage_error(f"{out} already exists", "add --resume to continue that run, or choose another --out")
     if out.is_file():
         raise usage_error(f"{out} is a file, not a folder", "choose another --out")
@@ -51,11 +53,12 @@ def begin(beginning: Beginning, run_to_resume: Path | None) -> Experiment:
 
     file = beginning.file or _yaml(beginning.model)
     if run_to_resume is not None:
-        return _resumed(read_experiment(run_to_resume / EXPERIMENT_FILE), beginning.model)
+        remedy = "leave out the model to resume this run, or choose another --out"
+        return _of_system(read_experiment(run_to_resume / EXPERIMENT_FILE), beginning.model, remedy)
     if beginning.recipe is not None:
         return run_recipe(beginning.recipe, system=beginning.model, data=beginning.data)
     if file is not None:
-        return read_experiment(file)
+        return _of_system(read_experiment(file), beginning.model, "leave out the model, or the file")
     if beginning.model is None:
         raise usage_error("expected a MODEL, --recipe or --experiment", "`smidgen models` lists the models")
     return default_experiment(beginning.model)
@@ -75,10 +78,8 @@ def _yaml(model: str | None) -> Path | None:
     return Path(model) if model is not None and model.endswith((".yaml", ".yml")) else None
 
 
-def _resumed(experiment: Experiment, model: str | None) -> Experiment:
+def _of_system(experiment: Experiment, model: str | None, remedy: str) -> Experiment:
+    """The experiment read from a file, unless the command names another model."""
     if model is not None and _yaml(model) is None and model != experiment.system:
-        raise usage_error(
-            f"expected {experiment.system}, the model of the run to resume, got {model}",
-            "leave out the model, or choose another --out",
-        )
+        raise usage_error(f"expected {experiment.system}, the model of the experiment, got {model}", remedy)
     return experiment

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from smidgen.cli.failures import Stopped
 from smidgen.cli.options import AsJson, chosen_device
 from smidgen.cli.output import Result, say, table
 from smidgen.cli.run_settings import Beginning, begin, check_run_folder, flags_as_changes, split_words
@@ -40,7 +39,7 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Images per batch, over all processes.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    set_: Annotated[
+    changes: Annotated[
         list[str] | None,
         typer.Option(
             "--set", metavar="FIELD=VALUE", help="Change a field, as in training.learning_rate=2e-4 (repeatable)."
@@ -64,7 +63,7 @@ def train(
     }
     made = begin(Beginning(model=model, recipe=recipe, file=experiment, data=data), out if resume else None)
     made = with_changes(made, flags_as_changes(flags))
-    made = with_changes(made, parse_overrides([*(set_ or []), *overrides]))
+    made = with_changes(made, parse_overrides([*(changes or []), *overrides]))
     made = with_changes(made, {} if pretrained is None else {"pretrained": pretrained})
     return _result(_run(made, out, init, chosen_device(device), resume))
 
@@ -76,9 +75,8 @@ def _run(experiment: Experiment, out: Path, init: Path | None, device: str, resu
     try:
         return run_experiment(experiment, out, init=init, resume=resume, device=device, say=say)
     except Interrupted as stop:
-        stopped = Stopped(str(stop))
-        stopped.add_note(f"`smidgen train --out {out} --resume` goes on")
-        raise stopped from stop
+        stop.add_note(f"`smidgen train --out {out} --resume` goes on")
+        raise
 
 
 def _result(trained: TrainingResult) -> Result:

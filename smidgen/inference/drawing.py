@@ -15,6 +15,7 @@ Box = tuple[float, float, float, float]
 
 LEGEND_BACKGROUND: Color = (24, 26, 30)
 LEGEND_TEXT: Color = (235, 235, 235)
+SMALLEST_INSET = 96  # px
 SMALLEST_LEGEND_WIDTH = 320  # px
 SMALLEST_SIDE_SHOWN = 640  # px: smaller pictures are enlarged by whole factors, so that 1 px lines do not hide objects
 
@@ -105,7 +106,8 @@ def _with_insets(
     picture: Image.Image, image: Image.Image, boxes: Sequence[tuple[float, ...]], labels: Sequence[int], count: int
 ) -> Image.Image:
     """Append a column of windows onto the smallest detections, enlarged to fill it."""
-    tile = max(96, picture.height // count)
+    count = max(1, min(count, picture.height // SMALLEST_INSET))
+    tile = max(SMALLEST_INSET, picture.height // count)
     column = Image.new("RGB", (tile, picture.height), LEGEND_BACKGROUND)
     for row, window in enumerate(_windows(boxes, count, image.size)):
         crop = image.crop(window)

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import errno
 import json
+from pathlib import Path
 
 import pytest
 import torch
 import typer
 
 from smidgen.cli.failures import describe, report, usage_error
+from smidgen.training import Interrupted, OutOfMemory
 
 
 @pytest.mark.parametrize(
@@ -24,7 +26,8 @@ from smidgen.cli.failures import describe, report, usage_error
         (torch.OutOfMemoryError("CUDA out of memory"), 1, "out of memory: CUDA out of memory"),
         (RuntimeError("boom"), 1, "RuntimeError: boom"),
         (KeyboardInterrupt(), 130, "interrupted"),
-        (KeyboardInterrupt("saved in run/last"), 130, "saved in run/last"),
+        (Interrupted(Path("run"), 3), 130, str(Interrupted(Path("run"), 3))),
+        (OutOfMemory("out of memory. To need less: ..."), 1, "out of memory. To need less: ..."),
     ],
 )
 def test_exit_codes_and_words(error: BaseException, code: int, words: str) -> None:
