@@ -7,16 +7,29 @@ told about box relations are parts that are passed in.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from smidgen.decoder.query_position import QueryPosition
-from smidgen.decoder.refinement import Refinement
 from smidgen.nn.deformable_layers import DeformableDecoderLayer, scale_reference
-from smidgen.structures import Predictions, Queries, Tokens
+from smidgen.structures import LayerAnswer, Predictions, Queries, Tokens
+
+
+class QueryPosition(Protocol):
+    """reference: the boxes or points this layer looks at; content: its input; layer: its index."""
+
+    def __call__(
+        self, queries: Queries, reference: Tensor, content: Tensor, tokens: Tokens, layer: int
+    ) -> Float[Tensor, "B Q C"]: ...
+
+
+class Refinement(Protocol):
+    """(layer index, its output, the reference it attended, the base of its box) -> answer."""
+
+    def __call__(self, layer: int, state: Tensor, reference: Tensor, base: Tensor) -> LayerAnswer: ...
 
 
 class DeformableDecoder(nn.Module):

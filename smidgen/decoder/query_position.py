@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -12,14 +10,6 @@ from smidgen.nn.initialize import xavier_linear
 from smidgen.nn.mlp import MLP
 from smidgen.nn.position_encoding import sine_of_boxes
 from smidgen.structures import Queries, Tokens
-
-
-class QueryPosition(Protocol):
-    """reference: the boxes or points this layer looks at; content: its input; layer: its index."""
-
-    def __call__(
-        self, queries: Queries, reference: Tensor, content: Tensor, tokens: Tokens, layer: int
-    ) -> Float[Tensor, "B Q C"]: ...
 
 
 class LearnedPosition(nn.Module):
@@ -57,8 +47,8 @@ class BoxPosition(nn.Module):
     """DAB-DETR and DINO: an MLP over the sine of the current box (y, x, w, h).
 
     scale: DAB's modulation, an MLP of the content that multiplies the position from the second layer on.
-    in_canvas: encode the box in coordinates of the finest level's canvas, as the official codes do (parity); queries then
-    depend on how much an image is padded. By default boxes are encoded in coordinates of the image.
+    in_canvas: encode the box in coordinates of the finest level's canvas, as the official codes do (parity); queries
+    then depend on how much an image is padded. By default boxes are encoded in coordinates of the image.
     """
 
     def __init__(self, width: int, scale: bool = False, in_canvas: bool = False) -> None:

@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from smidgen.boxes import inverse_sigmoid
-
-
-class Answer(NamedTuple):
-    """One layer's answer.
-
-    reference: where the next layer attends. base: what the next layer's box is added to (it may carry gradient where
-    `reference` does not).
-    """
-
-    logits: Float[Tensor, "B Q K"]
-    boxes_cxcywh: Float[Tensor, "B Q 4"]
-    reference: Float[Tensor, "B Q D"]
-    base: Float[Tensor, "B Q D"]
-
-
-class Refinement(Protocol):
-    """(layer index, its output, the reference it attended, the base of its box) -> answer."""
-
-    def __call__(self, layer: int, state: Tensor, reference: Tensor, base: Tensor) -> Answer: ...
+from smidgen.structures import LayerAnswer
 
 
 class FixedReference(nn.Module):
@@ -38,10 +18,10 @@ class FixedReference(nn.Module):
         super().__init__()
         self.class_head, self.box_head, self.eps = class_head, box_head, eps
 
-    def forward(self, layer: int, state: Tensor, reference: Tensor, base: Tensor) -> Answer:
+    def forward(self, layer: int, state: Tensor, reference: Tensor, base: Tensor) -> LayerAnswer:
         """The reference stays."""
         boxes = _corrected(self.box_head(state), base, self.eps)
-        return Answer(self.class_head(state), boxes, reference, base)
+        return LayerAnswer(self.class_head(state), boxes, reference, base)
 
 
 class IterativeRefinement(nn.Module):
@@ -54,11 +34,11 @@ class IterativeRefinement(nn.Module):
         super().__init__()
         self.class_heads, self.box_heads, self.eps = nn.ModuleList(class_heads), nn.ModuleList(box_heads), eps
 
-    def forward(self, layer: int, state: Tensor, reference: Tensor, base: Tensor) -> Answer:
+    def forward(self, layer: int, state: Tensor, reference: Tensor, base: Tensor) -> LayerAnswer:
         """The next reference is this layer's box, detached."""
         logits = self.class_heads[layer % len(self.class_heads)](state)
         boxes = _corrected(self.box_heads[layer % len(self.box_heads)](state), base, self.eps)
-        return Answer(logits, boxes, boxes.detach(), boxes.detach())
+        return LayerAnswer(logits, boxes, boxes.detach(), boxes.detach())
 
 
 class LookForwardTwice(nn.Module):
@@ -75,13 +55,13 @@ class LookForwardTwice(nn.Module):
         self.class_heads, self.box_heads, self.eps = nn.ModuleList(class_heads), nn.ModuleList(box_heads), eps
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, layer: int, state: Tensor, reference: Tensor, base: Tensor) -> Answer:
+    def forward(self, layer: int, state: Tensor, reference: Tensor, base: Tensor) -> LayerAnswer:
         """The next base carries gradient, the next reference does not."""
         box_head = self.box_heads[layer % len(self.box_heads)]
         normed = self.norm(state)
         logits = self.class_heads[layer % len(self.class_heads)](normed)
         following = _corrected(box_head(state), reference.detach(), self.eps)
-        return Answer(logits, _corrected(box_head(normed), base, self.eps), following.detach(), following)
+        return LayerAnswer(logits, _corrected(box_head(normed), base, self.eps), following.detach(), following)
 
 
 def _corrected(correction: Tensor, base: Tensor, eps: float) -> Tensor:

@@ -2,8 +2,8 @@
 
 from smidgen.losses.box_regression import GIoULoss, L1Loss, PairWeighting
 from smidgen.losses.classification import FocalClassification, VarifocalClassification, varifocal_loss
-from smidgen.losses.proposal_labels import LabelRule, keep_classes, only_foreground
-from smidgen.losses.set_loss import Assignment, EvidenceTerm, SetLoss, SetTerm, mean_object_count
+from smidgen.losses.proposal_labels import only_foreground
+from smidgen.losses.set_loss import Assignment, EvidenceTerm, LabelRule, SetLoss, SetTerm, mean_object_count
 
 __all__ = [
     "Assignment",
@@ -16,7 +16,6 @@ __all__ = [
     "SetLoss",
     "SetTerm",
     "VarifocalClassification",
-    "keep_classes",
     "mean_object_count",
     "only_foreground",
     "varifocal_loss",

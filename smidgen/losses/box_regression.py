@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from smidgen.boxes import aligned_giou, cxcywh_to_xyxy
-from smidgen.losses.matched_pairs import predicted_boxes, target_boxes
+from smidgen.boxes.matched_pairs import predicted_boxes, target_boxes
 from smidgen.structures import SupervisedSet
 
 PairWeighting: TypeAlias = Callable[[SupervisedSet, Float[Tensor, "M 4"], float], Float[Tensor, " M"]]

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
 from smidgen.boxes import aligned_iou, cxcywh_to_xyxy, full_precision, pairwise_iof
-from smidgen.losses.matched_pairs import predicted_boxes, target_boxes, target_labels
+from smidgen.boxes.matched_pairs import predicted_boxes, target_boxes, target_labels
 from smidgen.structures import SupervisedSet
 
 

@@ -1,21 +1,13 @@
-"""What proposals are asked: which class each object has, or only that it is an object."""
+"""Proposals may be asked only whether something is an object, not which class it has."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeAlias
 
 import torch
 
 from smidgen.structures import Target
-
-LabelRule: TypeAlias = Callable[[Sequence[Target]], tuple[Target, ...]]
-
-
-def keep_classes(targets: Sequence[Target]) -> tuple[Target, ...]:
-    """Proposals are supervised with the objects' classes (DINO, Salience DETR)."""
-    return tuple(targets)
 
 
 def only_foreground(targets: Sequence[Target]) -> tuple[Target, ...]:

@@ -7,16 +7,15 @@ one-to-many branch from Jia et al., "DETRs with Hybrid Matching", 2023.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 import torch.distributed
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from smidgen.losses.proposal_labels import LabelRule, keep_classes
 from smidgen.structures import (
     DenoisingPredictions,
     DetectorOutput,
@@ -26,6 +25,8 @@ from smidgen.structures import (
     SupervisedSet,
     Target,
 )
+
+LabelRule: TypeAlias = Callable[[Sequence[Target]], tuple[Target, ...]]
 
 MATCHED_SETS = ("final", "auxiliary", "proposals", "one_to_many")
 
@@ -55,7 +56,7 @@ class SetLoss(nn.Module):
 
     assignment: the rule for every set that has to be matched. terms, evidence_terms: (weight, term) pairs; a term that
     is a module is registered. assignments: other rules by set name ("final", "auxiliary", "proposals", "one_to_many").
-    proposal_labels: what proposals are asked (`keep_classes` or `only_foreground`).
+    proposal_labels: how targets are relabelled for proposals (None = as they are; `only_foreground`).
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class SetLoss(nn.Module):
         *,
         evidence_terms: Sequence[tuple[float, EvidenceTerm]] = (),
         assignments: Mapping[str, Assignment] | None = None,
-        proposal_labels: LabelRule = keep_classes,
+        proposal_labels: LabelRule | None = None,
     ) -> None:
         super().__init__()
         self.assignments = dict.fromkeys(MATCHED_SETS, assignment) | _known_sets(assignments or {})
@@ -99,7 +100,7 @@ class SetLoss(nn.Module):
         layers = (*output.auxiliary, output.final)
         sets = self._decoder_sets(layers, targets, count)
         if output.proposals is not None:
-            relabelled = self.proposal_labels(targets)
+            relabelled = targets if self.proposal_labels is None else self.proposal_labels(targets)
             sets["_proposals"] = self._matched("proposals", None, output.proposals, relabelled, count)
         if output.denoising is not None:
             sets |= _denoising_sets(output.denoising, targets, count)

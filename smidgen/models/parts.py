@@ -9,7 +9,7 @@ from torch import nn
 
 from smidgen.assignment import HungarianAssignment
 from smidgen.features.timm_backbone import TimmBackbone
-from smidgen.losses import FocalClassification, GIoULoss, L1Loss, SetLoss, SetTerm, keep_classes, only_foreground
+from smidgen.losses import FocalClassification, GIoULoss, L1Loss, SetLoss, SetTerm, only_foreground
 from smidgen.models.config import BackboneConfig, SetLossConfig, TransformerConfig
 from smidgen.nn.deformable_layers import DeformableDecoderLayer, DeformableEncoderLayer
 from smidgen.nn.initialize import box_head, class_head
@@ -96,4 +96,4 @@ def set_loss(config: SetLossConfig, parity: bool, *, binary_proposals: bool = Fa
         (config.l1, L1Loss()),
         (config.giou, GIoULoss(eps=eps)),
     ]
-    return SetLoss(assignment, terms, proposal_labels=only_foreground if binary_proposals else keep_classes)
+    return SetLoss(assignment, terms, proposal_labels=only_foreground if binary_proposals else None)

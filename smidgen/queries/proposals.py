@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from smidgen.nn.initialize import box_head, class_head, xavier_linear
 from smidgen.structures import Proposals, Tokens
-from smidgen.tokens.flatten import cell_centers
 
 
 class ProposalHead(nn.Module):
@@ -40,7 +39,7 @@ class ProposalHead(nn.Module):
 
 def base_boxes(tokens: Tokens) -> tuple[Float[Tensor, "B N 4"], Bool[Tensor, "B N"]]:
     """Base boxes (cx, cy, w, h) in [0, 1] of the image without padding, and which tokens may propose."""
-    centers = cell_centers(tokens)
+    centers = tokens.centers()
     sides = [
         centers.new_full((rows * columns, 2), 0.05 * 2.0**level) for level, (rows, columns) in enumerate(tokens.shapes)
     ]

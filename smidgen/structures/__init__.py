@@ -9,6 +9,7 @@ from smidgen.structures.memory import Memory, evidence_of
 from smidgen.structures.predictions import (
     DenoisingPredictions,
     DetectorOutput,
+    LayerAnswer,
     OneToManyPredictions,
     Predictions,
     Proposals,
@@ -28,6 +29,7 @@ __all__ = [
     "DetectorOutput",
     "FeaturePyramid",
     "ImageBatch",
+    "LayerAnswer",
     "Matches",
     "Memory",
     "OneToManyPredictions",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -25,6 +26,19 @@ class Predictions:
         """Queries start..stop of every image (views)."""
         padding = None if self.padding is None else self.padding[:, start:stop]
         return Predictions(self.logits[:, start:stop], self.boxes_cxcywh[:, start:stop], padding)
+
+
+class LayerAnswer(NamedTuple):
+    """What one decoder layer answers.
+
+    reference: where the next layer attends. base: what the next layer's box is added to (it may carry gradient where
+    `reference` does not).
+    """
+
+    logits: Float[Tensor, "B Q K"]
+    boxes_cxcywh: Float[Tensor, "B Q 4"]
+    reference: Float[Tensor, "B Q D"]
+    base: Float[Tensor, "B Q D"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The labelled objects of one image.
+    """The labeled objects of one image.
 
     boxes_xyxy: pixels of the network input, without padding.
     labels: contiguous class indices 0..K-1.

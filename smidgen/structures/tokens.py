@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -59,6 +60,16 @@ class Tokens:
         for start in self.starts[1:-1]:
             level = level + (token >= start)
         return level
+
+    def centers(self) -> Float[Tensor, "B N 2"]:
+        """Centers (x, y) of all cells in [0, 1] of the image without its padding (beyond 1 in the padding)."""
+        device, centers = self.content.device, []
+        for level, (rows, columns) in enumerate(self.shapes):
+            y = (torch.arange(rows, device=device) + 0.5) / rows
+            x = (torch.arange(columns, device=device) + 0.5) / columns
+            grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1)
+            centers.append(grid / self.valid_share[:, None, level])
+        return torch.cat(centers, dim=1)
 
     def with_content(self, content: Float[Tensor, "B N C"]) -> Tokens:
         """The same places with other features."""

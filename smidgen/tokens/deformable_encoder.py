@@ -11,7 +11,6 @@ from torch.utils.checkpoint import checkpoint
 
 from smidgen.nn.deformable_layers import DeformableEncoderLayer, scale_reference
 from smidgen.structures import FeaturePyramid, Memory, Tokens
-from smidgen.tokens.flatten import cell_centers
 
 
 class DeformableEncoder(nn.Module):
@@ -25,7 +24,7 @@ class DeformableEncoder(nn.Module):
     def forward(self, tokens: Tokens, pyramid: FeaturePyramid) -> Memory:
         """Memory of the same tokens; the pyramid is not read."""
         content = tokens.content
-        reference = scale_reference(cell_centers(tokens), tokens.valid_share)
+        reference = scale_reference(tokens.centers(), tokens.valid_share)
         for layer in self.layers:
             arguments = (content, tokens.position, reference, content, tokens.shapes, tokens.padding)
             if self.checkpoint_activations and self.training:

@@ -40,15 +40,3 @@ def valid_share(padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B 2"]:
     """Share of columns and of rows that show the image, read from the first row and column; order (w, h)."""
     shown = (~padding).float()
     return torch.stack([shown[:, 0].mean(dim=1), shown[:, :, 0].mean(dim=1)], dim=-1)
-
-
-def cell_centers(tokens: Tokens) -> Float[Tensor, "B N 2"]:
-    """Centers (x, y) of all cells in [0, 1] of the image without its padding (beyond 1 in the padding)."""
-    device = tokens.content.device
-    centers = []
-    for level, (rows, columns) in enumerate(tokens.shapes):
-        y = (torch.arange(rows, device=device) + 0.5) / rows
-        x = (torch.arange(columns, device=device) + 0.5) / columns
-        grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1)
-        centers.append(grid / tokens.valid_share[:, None, level])
-    return torch.cat(centers, dim=1)

@@ -1,7 +1,7 @@
 """The five systems written as compositions with stub parts: the structures carry what each paper needs.
 
-Stubs compute nothing worth having; what is tested is that every idea has a stage to live in, that the skeleton never learns
-an idea's name, and that ideas of different papers combine.
+Stubs compute nothing worth having; what is tested is that every idea has a stage to live in, that the skeleton never
+learns an idea's name, and that ideas of different papers combine.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ class PatternWeights:
 
 
 class SalienceEncoder(nn.Module):
-    """Keeps its value tokens, refines the best half per layer, and scores tokens with the detector's own proposal head."""
+    """Keeps its value tokens, refines the best half per layer, and scores tokens with the detector's own proposal
+    head.
+    """
 
     def __init__(self, layers: nn.ModuleList, proposals: nn.Module) -> None:
         super().__init__()
@@ -123,7 +125,10 @@ class Stratified(nn.Module):
         score = proposals.logits.amax(-1)
         quotas = (budget.size - 6, 4, 2)
         index = torch.cat(
-            [score[:, a:b].topk(quota, dim=1).indices + a for a, b, quota in zip(starts[:-1], starts[1:], quotas, strict=True)],
+            [
+                score[:, a:b].topk(quota, dim=1).indices + a
+                for a, b, quota in zip(starts[:-1], starts[1:], quotas, strict=True)
+            ],
             dim=1,
         )
         padding = None
@@ -231,7 +236,10 @@ def test_evidence_reaches_the_loss_without_the_skeleton_knowing_it() -> None:
 
 
 def test_selections_and_budgets_of_different_papers_combine() -> None:
-    model, (images, _) = _compose(encoder=lambda m: CountingEncoder(m.encoder), budget=lambda m: CountedBudget()), _batch()
+    model, (images, _) = (
+        _compose(encoder=lambda m: CountingEncoder(m.encoder), budget=lambda m: CountedBudget()),
+        _batch(),
+    )
     assert isinstance(model.selection, TopK)
     output = model(images)
     assert output.final.padding is not None

@@ -124,7 +124,9 @@ def test_activation_checkpointing_gives_the_same_gradients() -> None:
 
 
 def test_look_forward_twice_reaches_the_layer_before() -> None:
-    """DINO, section 3.5: the loss of layer i trains the refinement of layer i - 1, the last layer's the one before it."""
+    """DINO, section 3.5: the loss of layer i trains the refinement of layer i - 1, the last layer's the one before
+    it.
+    """
     model = _model("dino_plus_nano", relation=False).train()
     output = model(ImageBatch.collate([_image(64, 64)]))
     output.final.boxes_cxcywh.sum().backward()

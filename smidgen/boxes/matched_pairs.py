@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from smidgen.boxes import full_precision
+from smidgen.boxes.precision import full_precision
 from smidgen.structures import SupervisedSet
 
 
