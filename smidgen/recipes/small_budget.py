@@ -27,7 +27,7 @@ def aerial_cars(system: str = "dino_nano", data: Path = Path("aerial_cars")) -> 
     smidgen train dino_nano --recipe small_budget.aerial_cars --data aerial_cars --out runs/aerial_cars
     """
     augmentation = replace(Augmentation.small(range(320, 481, 32), aerial=True), crop=0.8)
-    training = replace(from_scratch(), epochs=100, evaluate_every=20)
+    training = replace(from_scratch(), epochs=60, evaluate_every=15)
     return _experiment(system, data, augmentation, _seen_at(480, 800), training)
 
 
