@@ -1,4 +1,4 @@
-"""Labelled scenes rendered by ourselves, looking like the view from a drone: no downloads, exact boxes, any size."""
+"""Labeled scenes rendered by ourselves, looking like the view from a drone: no downloads, exact boxes, any size."""
 
 from smidgen.data.synthetic.config import CATEGORY_IDS, CLASS_NAMES, SCENERIES, SceneConfig
 from smidgen.data.synthetic.generate import generate

@@ -27,12 +27,12 @@ MAX_COVERED_SHARE = 0.12
 class SceneConfig:
     """Ranges are inclusive (low, high) and drawn anew for every scene.
 
-    Changes what is labelled:
+    Changes what is labeled:
     size_wh: image size in pixels.
     side_px: size of an object = square root of its box's area, in pixels. Each scene draws one ground resolution such
     that a class of the scene is log-uniform in this range; the others keep their real proportion to it, and those that
     would leave the range do not appear.
-    objects: labelled objects per image.
+    objects: labeled objects per image.
     classes: subset of CLASS_NAMES; labels count in this order. sceneries: subset of SCENERIES.
     seed: together with the index of a scene it decides everything.
 

@@ -43,7 +43,7 @@ Paint = tuple[float, float, float]
 
 @dataclass(slots=True, eq=False)
 class Placed:
-    """The labelled objects so far; occupied: pixels that any of them touches."""
+    """The labeled objects so far; occupied: pixels that any of them touches."""
 
     occupied: Bool[np.ndarray, "H W"]
     boxes: list[tuple[float, float, float, float]] = field(default_factory=list)

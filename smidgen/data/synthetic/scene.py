@@ -1,4 +1,4 @@
-"""One labelled scene: a scenery, a sun, a ground resolution, objects on it, and the camera that sees it."""
+"""One labeled scene: a scenery, a sun, a ground resolution, objects on it, and the camera that sees it."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def clusters(surface: Surface, count: int, spread_m: float, rng: np.random.Gener
     return np.asarray(centers[rng.integers(0, len(centers), count)] + rng.normal(0, spread_m, (count, 2)))
 
 
-def build(surface: Surface, lots: Float[np.ndarray, "N 5"], rng: np.random.Generator, storeys: tuple[int, int]) -> None:
+def build(surface: Surface, lots: Float[np.ndarray, "N 5"], rng: np.random.Generator, stories: tuple[int, int]) -> None:
     """Buildings on free lots (x, y, heading, length, width in meters); perspective lets their walls lean outward."""
     lots = lots[in_view(surface, lots[:, :2], 20.0)][:MOST_FAR_THINGS]
     plans = np.array([rectangle(*lot) for lot in lots.tolist()]).reshape(-1, 4, 2)
@@ -113,7 +113,7 @@ def build(surface: Surface, lots: Float[np.ndarray, "N 5"], rng: np.random.Gener
         return
     for lot, plan in zip(lots[:MOST_BUILDINGS], plans, strict=False):
         if are_free(surface, plan[None], surface.blocked).all():
-            _build_one(surface, lot, 3.1 * int(rng.integers(storeys[0], storeys[1] + 1)), rng)
+            _build_one(surface, lot, 3.1 * int(rng.integers(stories[0], stories[1] + 1)), rng)
 
 
 def _build_one(surface: Surface, lot: Float[np.ndarray, " 5"], tall: float, rng: np.random.Generator) -> None:
@@ -178,7 +178,7 @@ def _raise_walls(
 def distract(
     surface: Surface, kinds: tuple[str, ...], amount: float, rng: np.random.Generator, where: Bool[np.ndarray, "H W"]
 ) -> None:
-    """Unlabelled things of about the objects' size on free ground inside `where`."""
+    """Unlabeled things of about the objects' size on free ground inside `where`."""
     count = min(MOST_DISTRACTORS, int(rng.poisson(9 * amount)))
     rows, columns = np.nonzero(where & ~surface.blocked) if count else (np.zeros(0, int), np.zeros(0, int))
     if not len(rows):

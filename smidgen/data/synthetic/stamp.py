@@ -70,7 +70,7 @@ def supersampling(long_px: float) -> int:
 
 
 def render(sprite: Sprite, pose: Pose, scale: float, light: Light, paint: tuple[float, float, float]) -> Patch | None:
-    """A labelled object; a binary mask at supersampling decides coverage and box. None where that mask is empty."""
+    """A labeled object; a binary mask at supersampling decides coverage and box. None where that mask is empty."""
     points = outline_px(sprite, pose, scale)
     x0, y0 = (math.floor(value) - 1 for value in points.min(0))
     x1, y1 = (math.ceil(value) + 1 for value in points.max(0))
@@ -98,7 +98,7 @@ def stamp_scenery(
     blocks: bool = True,
     where: Bool[np.ndarray, "H W"] | None = None,
 ) -> None:
-    """Draw something unlabelled straight onto the surface, or onto a part of it. tall: factor on its height."""
+    """Draw something unlabeled straight onto the surface, or onto a part of it. tall: factor on its height."""
     points = outline_px(sprite, pose, surface.scale)
     height, width = surface.shape
     x0, y0 = (max(0, math.floor(value) - 1) for value in points.min(0))

@@ -18,7 +18,7 @@ Polygon = Sequence[tuple[float, float]] | Float[np.ndarray, "N 2"]
 
 @dataclass(slots=True, eq=False)
 class Surface:
-    """scale: pixels per meter. blocked: nothing labelled may stand here. paved, water: what the ground is."""
+    """scale: pixels per meter. blocked: nothing labeled may stand here. paved, water: what the ground is."""
 
     albedo: Float[np.ndarray, "H W 3"]
     height: Float[np.ndarray, "H W"]

@@ -1,4 +1,4 @@
-"""What surrounds the objects and is not labelled: trees, roofs, and things that look like objects."""
+"""What surrounds the objects and is not labeled: trees, roofs, and things that look like objects."""
 
 from __future__ import annotations
 
