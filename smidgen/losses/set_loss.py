@@ -56,7 +56,7 @@ class SetLoss(nn.Module):
 
     assignment: the rule for every set that has to be matched. terms, evidence_terms: (weight, term) pairs; a term that
     is a module is registered. assignments: other rules by set name ("final", "auxiliary", "proposals", "one_to_many").
-    proposal_labels: how targets are relabelled for proposals (None = as they are; `only_foreground`).
+    proposal_labels: how targets are relabeled for proposals (None = as they are; `only_foreground`).
     """
 
     def __init__(
@@ -100,8 +100,8 @@ class SetLoss(nn.Module):
         layers = (*output.auxiliary, output.final)
         sets = self._decoder_sets(layers, targets, count)
         if output.proposals is not None:
-            relabelled = targets if self.proposal_labels is None else self.proposal_labels(targets)
-            sets["_proposals"] = self._matched("proposals", None, output.proposals, relabelled, count)
+            relabeled = targets if self.proposal_labels is None else self.proposal_labels(targets)
+            sets["_proposals"] = self._matched("proposals", None, output.proposals, relabeled, count)
         if output.denoising is not None:
             sets |= _denoising_sets(output.denoising, targets, count)
         if output.one_to_many is not None:

@@ -18,7 +18,9 @@ def deeppcb(system: str = "dino_nano", data: Path = Path("deeppcb")) -> Experime
     smidgen train dino_nano --recipe small_budget.deeppcb --data deeppcb --out runs/deeppcb
     """
     augmentation = Augmentation.small(range(288, 353, 32), aerial=True)
-    return _experiment(system, data, augmentation, _seen_at(320, 320), replace(from_scratch(), epochs=12, evaluate_every=3))
+    return _experiment(
+        system, data, augmentation, _seen_at(320, 320), replace(from_scratch(), epochs=12, evaluate_every=3)
+    )
 
 
 def aerial_cars(system: str = "dino_nano", data: Path = Path("aerial_cars")) -> Experiment:

@@ -15,7 +15,7 @@ Batch = tuple[ImageBatch, tuple[Target, ...]]
 Evaluate = Callable[[nn.Module], Mapping[str, float]]
 
 
-class LabelledImage(Protocol):
+class LabeledImage(Protocol):
     """One image's record; only its labels are read here."""
 
     @property
@@ -31,7 +31,7 @@ class TrainingImages(Protocol):
         """Class names and ids."""
 
     @property
-    def records(self) -> Sequence[LabelledImage]:
+    def records(self) -> Sequence[LabeledImage]:
         """One per image."""
 
 
