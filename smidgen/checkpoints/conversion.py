@@ -90,7 +90,7 @@ def convert(
     file, (name, family) = Path(file), _named(system)
     official = read_official(file)
     layout = _recognized(file, official, family)
-    sizes = _sizes(layout, official, name, settings)
+    sizes = _sizes(file, layout, official, name, settings)
     outputs = output_classes(sizes.pop("num_classes"), classes, labels)
     model = create_model(name, classes=outputs, **_with({"parity": True}, _with(sizes, settings)))
     _load(model, layout, official, file)
@@ -127,11 +127,13 @@ def _recognized(file: Path, official: Mapping[str, Tensor], family: str) -> Layo
     raise ValueError(f"expected a checkpoint of {family} ({known}) in {file}, but {hint}; change the system")
 
 
-def _sizes(layout: Layout, official: Mapping[str, Tensor], name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _sizes(
+    file: Path, layout: Layout, official: Mapping[str, Tensor], name: str, settings: Mapping[str, Any]
+) -> dict[str, Any]:
     config = configure(name, {"num_classes": 1})
     sizes = inferred_sizes(layout, official, asdict(config), settings.get("transformer", {}).get("num_heads"))
     if "num_classes" not in sizes:
-        raise ValueError(f"expected class heads named as in {layout.source}, got none: are weights missing?")
+        raise ValueError(f"{file} has no class heads named as in {layout.source}: are weights missing?")
     assert sizes.keys() <= {field.name for field in fields(config)}
     return sizes
 
