@@ -19,7 +19,7 @@ def deeppcb(system: str = "dino_nano", data: Path = Path("deeppcb")) -> Experime
     """
     augmentation = Augmentation.small(range(288, 353, 32), aerial=True)
     return _experiment(
-        system, data, augmentation, _seen_at(320, 320), replace(from_scratch(), epochs=12, evaluate_every=3)
+        system, data, augmentation, _seen_at(320, 320), replace(from_scratch(), epochs=8, evaluate_every=2)
     )
 
 
