@@ -225,7 +225,7 @@ def test_a_file_without_tensors_is_an_error(content: Any, tmp_path: Path) -> Non
 
 
 def test_a_plain_pickle_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "official.pkl").write_bytes(pickle.dumps({"model": Fraction(1, 2)}))
+    (tmp_path / "official.pkl").write_bytes(pickle.dumps({"model": Fraction(1, 2)}, protocol=2))
     with pytest.raises(ValueError, match=r"official\.pkl"):
         convert(tmp_path / "official.pkl", "dino", tmp_path / "ours")
 
