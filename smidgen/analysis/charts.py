@@ -39,8 +39,8 @@ def line_chart(series: Sequence[Series], *, horizontal: str, label: str) -> str:
     points = [point for one in drawn for point in one.points]
     if not points:
         return '<p class="note">no measurements</p>'
-    x = _axis([x for x, _ in points], LEFT, WIDTH - RIGHT, from_zero=False)
-    y = _axis([y for _, y in points], HEIGHT - BOTTOM, TOP, from_zero=True)
+    x = _axis([x for x, _ in points], LEFT, WIDTH - RIGHT, rounded=False)
+    y = _axis([y for _, y in points], HEIGHT - BOTTOM, TOP, rounded=True)
     lines = "".join(_line(one, index, x, y) for index, one in enumerate(drawn) if one.points)
     legend = "".join(
         f'<span><i class="stroke{index}"></i>{escape(one.name)}</span>' for index, one in enumerate(drawn) if one.points
@@ -74,12 +74,12 @@ def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
     return [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]
 
 
-def _axis(values: Sequence[float], start: float, stop: float, from_zero: bool) -> _Axis:
-    low, high = min(values), max(values)
-    low = min(low, 0.0) if from_zero else low
+def _axis(values: Sequence[float], start: float, stop: float, rounded: bool) -> _Axis:
+    """From zero (or below) to the largest value, or to the next round one."""
+    low, high = min(0.0, *values), max(0.0, *values)
     if high <= low:
         high = low + 1.0
-    if not from_zero:
+    if not rounded:
         return _Axis(low, high, start, stop)
     step = ticks(low, high)[-1] - ticks(low, high)[-2]
     return _Axis(low, math.ceil(high / step - 1e-9) * step, start, stop)

@@ -115,7 +115,7 @@ def _write_report(
         dataset,
         found,
         title="Smidgen demo",
-        lead=f"{experiment.system} learned to find small vehicles in drawn scenes, from random weights.",
+        lead=f"{experiment.system} learned to find small objects in drawn scenes, from random weights.",
         facts=facts,
         story=_story(experiment, dataset, seconds),
     )
@@ -129,8 +129,8 @@ def _story(experiment: Experiment, dataset: DetectionDataset, seconds: float) ->
 
     low, high = scenes().side_px
     return [
-        f"Smidgen drew {SIDE_PX} x {SIDE_PX} px scenes as seen from a drone, with {', '.join(dataset.classes.names)} "
-        f"of {low:g} to {high:g} px and exact boxes; trained {experiment.system} on them with flips and turns; and "
+        f"Smidgen drew {SIDE_PX} x {SIDE_PX} px scenes as seen from a drone, with exact boxes of objects of "
+        f"{low:g} to {high:g} px ({', '.join(dataset.classes.names)}); trained {experiment.system} on them with flips and turns; and "
         f"judged it on {len(dataset)} scenes that it never saw. Nothing was downloaded. All of it took "
         f"{seconds / 60:.1f} minutes.",
         "A network this small, after so little time, from random weights, is no measure of the method: detectors of "

@@ -1,4 +1,4 @@
-"""What `smidgen demo` trains: a nano network on generated scenes of 320 px, for about two minutes."""
+"""What `smidgen demo` trains: a nano network on small generated scenes, for about two minutes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from smidgen.recipes.from_scratch import from_scratch
 from smidgen.recipes.running import build, resolved
 from smidgen.structures import Preprocessing
 
-SIDE_PX = 320
+SIDE_PX = 256
 
 
 def scenes(seed: int = 0) -> SceneConfig:
-    """Streets, parking lots and fields with three classes of vehicles, 8 to 40 px in size."""
+    """Streets, parking lots and harbors with cars and boats, 8 to 40 px in size."""
     return SceneConfig(
         size_wh=(SIDE_PX, SIDE_PX),
         side_px=(8.0, 40.0),
-        objects=(4, 16),
-        classes=("car", "truck", "bus"),
-        sceneries=("streets", "parking", "fields"),
+        objects=(6, 20),
+        classes=("car", "boat"),
+        sceneries=("streets", "parking", "harbor"),
         seed=seed,
     )
 
@@ -46,7 +46,14 @@ def demo(system: str = "dino_nano", data: Path = Path("scenes"), minutes: float 
         model=replace(base.model, preprocessing=Preprocessing(short_side=SIDE_PX, long_side=SIDE_PX)),
         data=DataConfig(path=str(data), augmentation=Augmentation(vertical_flip=0.5, quarter_turns=0.5)),
         training=replace(
-            from_scratch(), epochs=200, max_minutes=2 * minutes, warmup_steps=20, ema_decay=0.98, memory_forecast=False
+            from_scratch(),
+            epochs=200,
+            batch_size=2,
+            learning_rate=1e-3,
+            warmup_steps=20,
+            ema_decay=0.98,
+            max_minutes=2 * minutes,
+            memory_forecast=False,
         ),
         evaluation=EvaluationConfig(protocol="coco", bootstrap=100, batch_size=4),
     )
