@@ -5,7 +5,7 @@ objects and cuts the diagonal blocks out of it, as the DETR family's released co
 copies and images, all objects of an image at once. Both peers are written here; each pair is checked to give the same
 answer before it is timed.
 
-    python benchmarks/matching.py [--images 4] [--queries 900] [--objects 500] [--rounds 5]
+    python benchmarks/matching.py [--images 4] [--queries 900] [--objects 500] [--rounds 5] [--quick]
 """
 
 from __future__ import annotations
@@ -144,7 +144,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--queries", type=int, default=900)
     parser.add_argument("--objects", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
-    return parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="one round")
+    options = parser.parse_args()
+    options.rounds = 1 if options.quick else options.rounds
+    return options
 
 
 if __name__ == "__main__":

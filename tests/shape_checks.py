@@ -8,10 +8,6 @@ from typing import Any
 from beartype import BeartypeConf, beartype
 from beartype.roar import BeartypeDecorHintException
 
-# An int where a float is declared is no error (PEP 484's numeric tower).
-_CHECK = beartype(conf=BeartypeConf(is_pep484_tower=True))
-
-
 # Where a float is expected an int will do, as for mypy.
 CHECK = beartype(conf=BeartypeConf(is_pep484_tower=True))
 
@@ -19,6 +15,6 @@ CHECK = beartype(conf=BeartypeConf(is_pep484_tower=True))
 def checked(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function with its arguments checked; unchanged where a hint (a plain Protocol) cannot be checked."""
     try:
-        return _CHECK(function)
+        return CHECK(function)
     except BeartypeDecorHintException:
         return function

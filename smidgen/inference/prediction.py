@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2 import functional as F
 
 from smidgen.data import UnreadableImageError, read_image
+from smidgen.data.geometry import resize_pixels
 from smidgen.inference.sources import Source, image_files
 from smidgen.structures import Detections, ImageBatch, Preprocessing
 
@@ -82,8 +82,7 @@ def _readable(files: Iterable[Path], preprocessing: Preprocessing, on_unreadable
             on_unreadable(error)
             continue
         height, width = int(image.shape[-2]), int(image.shape[-1])
-        # The resize of smidgen.data.geometry, without boxes.
-        resized = F.resize(image, list(preprocessing.resized_hw(height, width)), antialias=True)
+        resized = resize_pixels(image, preprocessing.resized_hw(height, width))
         yield _Input(file, resized, (height, width))
 
 
