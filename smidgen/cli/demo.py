@@ -130,9 +130,9 @@ def _story(experiment: Experiment, dataset: DetectionDataset, seconds: float) ->
     low, high = scenes().side_px
     return [
         f"Smidgen drew {SIDE_PX} x {SIDE_PX} px scenes as seen from a drone, with exact boxes of objects of "
-        f"{low:g} to {high:g} px ({', '.join(dataset.classes.names)}); trained {experiment.system} on them with flips and turns; and "
-        f"judged it on {len(dataset)} scenes that it never saw. Nothing was downloaded. All of it took "
-        f"{seconds / 60:.1f} minutes.",
+        f"{low:g} to {high:g} px ({', '.join(dataset.classes.names)}); trained {experiment.system} on them with "
+        f"flips and turns; and judged it on {len(dataset)} scenes that it never saw. Nothing was downloaded. All of it "
+        f"took {seconds / 60:.1f} minutes.",
         "A network this small, after so little time, from random weights, is no measure of the method: detectors of "
         "this family train for hours. It shows that every part works, from drawing to judging, on this machine.",
         "Everything is in the folder of this page: scenes/ (COCO layout), run/ (checkpoint, metrics.jsonl, "
