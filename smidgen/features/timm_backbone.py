@@ -23,7 +23,8 @@ Norm = Literal["frozen", "batch", "group"]
 class TimmBackbone(nn.Module):
     """`name` of timm, read at the given strides (finest first).
 
-    frozen_stages: with norm="frozen", how many of the network's stages (stem counts as the first) receive no gradient.
+    frozen_stages: with norm="frozen", how many of the network's stages, counted as in timm's `feature_info` (in a
+    ResNet the stem is the first), receive no gradient.
     options: passed to timm.create_model. pretrained: ask timm for weights (needs the network).
     """
 
@@ -59,13 +60,26 @@ class TimmBackbone(nn.Module):
         maps = self.body(images.pixels)
         return FeaturePyramid.of([maps[index] for index in self.indices], images.padding, self.strides)
 
-    def _freeze(self, boundaries: Sequence[str]) -> None:
-        remaining = set(boundaries)
-        for child_name, child in self.body.named_children():
-            if not remaining:
-                break
-            child.requires_grad_(False)
-            remaining.discard(child_name)
+    def _freeze(self, stages: Sequence[str]) -> None:
+        """Everything up to the end of the last of these stages, in the order in which the network was built."""
+        remaining = set(stages)
+        for name, module in self.body.named_modules():
+            within = {stage for stage in stages if _is_within(name, stage)}
+            if not remaining and not within:
+                return
+            remaining -= within
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(False)
+        if remaining:
+            raise ValueError(
+                f"expected the stages {', '.join(stages)} in the backbone to freeze them, found no "
+                f"{', '.join(sorted(remaining))}; set model.backbone.frozen_stages=0 or model.backbone.norm=batch"
+            )
+
+
+def _is_within(module: str, stage: str) -> bool:
+    # timm flattens the upper modules of some networks: what it calls stages.0 is then named stages_0.
+    return f"{module}.".replace("_", ".").startswith(f"{stage}.".replace("_", "."))
 
 
 def _create(name: str, norm: Norm, pretrained: bool, options: dict[str, Any]) -> nn.Module:
