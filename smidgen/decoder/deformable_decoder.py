@@ -46,6 +46,10 @@ class DeformableDecoder(nn.Module):
         relation: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        if num_layers < 1:
+            raise ValueError(
+                f"expected at least one decoder layer, got {num_layers}; change model.transformer.decoder_layers"
+            )
         self.layers = nn.ModuleList(layer() for _ in range(num_layers))
         self.query_position = query_position
         self.refinement = refinement

@@ -177,17 +177,23 @@ def create_model(
 
     classes: names and dataset ids of the classes (or only `num_classes`). pretrained: ImageNet weights for the
     backbone, from timm. overrides: fields of the system's configuration; `config`: a finished one instead.
-    Raises ValueError for unknown names and fields, RuntimeError where pretrained weights cannot be had.
+    Raises ValueError for unknown names and fields, for arguments that contradict each other and for a model without
+    classes, RuntimeError where pretrained weights cannot be had.
     """
     from smidgen.structures import Classes
 
-    count = len(classes) if classes is not None else num_classes
+    if classes is not None:
+        if num_classes not in (None, len(classes)):
+            raise ValueError(f"expected num_classes to be the number of classes, {len(classes)}, got {num_classes}")
+        num_classes = len(classes)
     if config is None:
-        if count is None:
+        if num_classes is None:
             raise ValueError("expected num_classes or classes to build a model, got neither")
-        config = configure(name, {**overrides, "num_classes": count})
-    if count is not None and count != config.num_classes:
-        raise ValueError(f"expected {config.num_classes} classes as in the configuration, got {count}")
+        config = configure(name, {**overrides, "num_classes": num_classes})
+    else:
+        _check_finished(name, config, num_classes, overrides)
+    if config.num_classes < 1:
+        raise ValueError(f"expected at least one class to build a model, got num_classes={config.num_classes}")
     model: Any = _resolve(_lookup(name).model)(config, pretrained)
     model.name, model.config = name, config
     model.classes = classes or Classes.numbered(config.num_classes)
@@ -209,6 +215,20 @@ def trainable_from_scratch(config: Any) -> Any:
     if config.backbone.norm != "frozen":
         return config
     return replace(config, backbone=replace(config.backbone, norm="batch"))
+
+
+def _check_finished(name: str, config: Any, num_classes: int | None, overrides: Mapping[str, Any]) -> None:
+    """Raise ValueError where a finished configuration is another system's or something else is asked for beside it."""
+    kind = _resolve(_lookup(name).config)
+    if not isinstance(config, kind):
+        raise ValueError(f"expected a {kind.__name__} to build {name}, got a {type(config).__name__}")
+    if overrides:
+        raise ValueError(
+            f"expected a finished configuration or fields to change, got both (config and {', '.join(overrides)}); "
+            "change the configuration with dataclasses.replace"
+        )
+    if num_classes not in (None, config.num_classes):
+        raise ValueError(f"expected {config.num_classes} classes as in the configuration, got {num_classes}")
 
 
 def _lookup(name: str) -> Entry:

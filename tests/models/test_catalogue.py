@@ -9,7 +9,7 @@ from torch import nn
 import smidgen
 from smidgen.models import CATALOGUE, PARTS, Entry, configure, create_criterion, create_model, trainable_from_scratch
 from smidgen.queries.topk import TopK
-from smidgen.structures import ImageBatch
+from smidgen.structures import Classes, ImageBatch
 
 PARAMETERS = {
     "dino_r50": (46_893_182, 46_670_782),
@@ -58,6 +58,36 @@ def test_training_from_scratch_has_no_frozen_norms() -> None:
 def test_mistakes_are_named(name: str, overrides: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         create_model(name, num_classes=2, **overrides)
+
+
+def _contradictions() -> dict[str, tuple[str, dict]]:
+    finished, classes = configure("dino_nano", {"num_classes": 2}), Classes(("car", "boat"), (3, 7))
+    return {
+        "expected num_classes to be the number of classes, 2, got 3": (
+            "dino_nano",
+            {"num_classes": 3, "classes": classes},
+        ),
+        "num_classes or classes to build a model, got neither": ("dino_nano", {}),
+        "at least one class .* num_classes=0": ("dino_nano", {"num_classes": 0}),
+        "at least one class .* num_classes=-1": ("dino_nano", {"num_classes": -1}),
+        "got both .config and num_queries": ("dino_nano", {"config": finished, "num_queries": 7}),
+        "expected 2 classes as in the configuration, got 3": ("dino_nano", {"config": finished, "num_classes": 3}),
+        "expected a DABDeformableDETRConfig .* got a DINOConfig": ("dab_deformable_detr_nano", {"config": finished}),
+    }
+
+
+@pytest.mark.parametrize("message", _contradictions())
+def test_contradictions_are_refused(message: str) -> None:
+    name, arguments = _contradictions()[message]
+    with pytest.raises(ValueError, match=message):
+        create_model(name, **arguments)
+
+
+def test_a_decoder_without_layers_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"at least one decoder layer, got 0; change model\.transformer\.decoder_layers"
+    ):
+        create_model("dino_nano", num_classes=2, transformer={"decoder_layers": 0})
 
 
 def test_a_part_from_outside_works_where_one_of_ours_does(monkeypatch: pytest.MonkeyPatch) -> None:
