@@ -118,8 +118,8 @@ def _begin(session: Session, request: TrainingRequest, state: Mapping[str, Any] 
     if state is not None:
         restore(session, state)
         session.say(f"resuming after step {session.position.step}")
-        if session.is_main:
-            session.run.forget_after(session.position.step)
+    if request.resume and session.is_main:
+        session.run.forget_after(session.position.step)
 
 
 def _introduction(session: Session) -> str:

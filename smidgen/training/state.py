@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.optim import Optimizer
 
 from smidgen.checkpoints import native
 from smidgen.checkpoints.atomic_write import write_atomically, write_folder_atomically
@@ -65,13 +66,21 @@ def restore(session: Session, state: Mapping[str, Any]) -> None:
     check_resumable(state, session)
     session.model.load_state_dict(state["model"])
     session.criterion.load_state_dict(state["criterion"])
-    session.optimizer.load_state_dict(state["optimizer"])
+    _restore_optimizer(session.optimizer, state["optimizer"])
     if session.average is not None:
         if state["average"] is None:
             session.say("Warning: the run had no average of the weights so far; it starts from the present weights")
         else:
             session.average.load_state_dict(state["average"])
     restore_random_state(state["random"][session.accelerator.process_index])
+
+
+def _restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Moments from the state; rates and decay as they are configured now, which loading would overwrite."""
+    configured = [{name: group[name] for name in ("initial_lr", "weight_decay")} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, settings in zip(optimizer.param_groups, configured, strict=True):
+        group.update(settings)
 
 
 def check_resumable(state: Mapping[str, Any], session: Session) -> None:

@@ -99,9 +99,11 @@ def test_a_killed_run_goes_on_from_its_last_save(tmp_path: Path) -> None:
 
 
 def test_a_run_killed_before_its_first_save_starts_again(tmp_path: Path) -> None:
+    fit(tmp_path / "straight")
     (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").write_text('{"kind": "train", "step": 1, "loss": 2.0}\n')
     fit(tmp_path / "run", resume=True)
-    assert lines(tmp_path / "run")[0]["step"] == 1
+    assert lines(tmp_path / "run") == lines(tmp_path / "straight")
 
 
 def test_interrupted_evaluation_is_done_again(tmp_path: Path) -> None:
@@ -170,6 +172,15 @@ def test_changed_settings_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr().err
     assert "training.clip_norm was 0.1 and is 1.0" in said
     assert "log_every" not in said
+
+
+def test_changed_rates_and_decay_take_effect(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        fit(tmp_path / "run", batches=StubBatches(on_batch=signal_at(1, 2)))
+    fit(tmp_path / "run", replace(CONFIG, learning_rate=3e-2, weight_decay=0.5), resume=True)
+    groups = read_state(tmp_path / "run" / "last")["optimizer"]["param_groups"]
+    assert {group["name"]: group["initial_lr"] for group in groups}["other"] == 3e-2
+    assert all(group["weight_decay"] == 0.5 for group in groups)
 
 
 def test_damaged_state_says_so(tmp_path: Path) -> None:
