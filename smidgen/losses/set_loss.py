@@ -142,15 +142,15 @@ class SetLoss(nn.Module):
 
 
 def mean_object_count(targets: Sequence[Target], device: torch.device | str = "cpu") -> Float[Tensor, ""] | float:
-    """Objects of the batch, at least 1; with several processes their mean, so that averaged gradients are those of one
-    process on the whole batch.
+    """Objects of the batch, at least 1; with several processes divided by their number, so that averaged losses and
+    gradients are those of one process on the whole batch. (The official codes divide first, and count at least 1 each.)
     """
     count = float(sum(len(target) for target in targets))
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return max(count, 1.0)
     total = torch.tensor(count, device=device)
     torch.distributed.all_reduce(total)
-    return (total / torch.distributed.get_world_size()).clamp(min=1.0)
+    return total.clamp(min=1.0) / torch.distributed.get_world_size()
 
 
 def _denoising_sets(

@@ -194,9 +194,10 @@ def test_object_count_is_at_least_one():
     assert mean_object_count([_target(0)]) == 1 and mean_object_count([_target(2), _target(3)]) == 5
 
 
-def _count_on_rank(rank, rendezvous, results):
+def _counts_on_rank(rank, rendezvous, results):
     torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
-    results[rank] = float(mean_object_count([_target([1, 6][rank])]))
+    of_both = ([1, 6], [1, 0], [0, 0])
+    results[rank] = [float(mean_object_count([_target(counts[rank])])) for counts in of_both]
     torch.distributed.destroy_process_group()
 
 
@@ -205,9 +206,10 @@ def test_object_count_is_averaged_over_processes(tmp_path):
     with context.Manager() as manager:
         results = manager.dict()
         rendezvous = str(tmp_path / "rendezvous")
-        workers = [context.Process(target=_count_on_rank, args=(rank, rendezvous, results)) for rank in range(2)]
+        workers = [context.Process(target=_counts_on_rank, args=(rank, rendezvous, results)) for rank in range(2)]
         for worker in workers:
             worker.start()
         for worker in workers:
             worker.join(30)
-        assert dict(results) == {0: 3.5, 1: 3.5}
+        # Of one object in the whole batch each process has half, as one process with both images has the whole.
+        assert dict(results) == {0: [3.5, 0.5, 0.5], 1: [3.5, 0.5, 0.5]}
