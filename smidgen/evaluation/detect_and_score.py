@@ -55,11 +55,12 @@ def evaluate(
 
 
 def ids_in_dataset(model_classes: Classes, dataset_classes: Classes) -> dict[int, int]:
-    """Class index of the model -> id in the data set, by name; by index where the model's classes are mere numbers.
+    """Class index of the model -> id in the data set, by name; by index where the model has the same classes (two may
+    share a name) or mere numbers.
 
     Classes of the model that the data set lacks are left out. Raises ValueError where none is shared.
     """
-    if model_classes == Classes.numbered(len(dataset_classes)):
+    if model_classes in (dataset_classes, Classes.numbered(len(dataset_classes))):
         return dict(enumerate(dataset_classes.ids))
     by_name = dict(zip(dataset_classes.names, dataset_classes.ids, strict=True))
     shared = {index: by_name[name] for index, name in enumerate(model_classes.names) if name in by_name}

@@ -111,6 +111,8 @@ def test_class_ids_go_by_name_or_by_number():
     dataset = Classes(("car", "boat"), (3, 7))
     assert ids_in_dataset(Classes(("boat", "car"), (0, 1)), dataset) == {0: 7, 1: 3}
     assert ids_in_dataset(Classes.numbered(2), dataset) == {0: 3, 1: 7}
+    namesakes = Classes(("car", "car"), (3, 7))
+    assert ids_in_dataset(namesakes, namesakes) == {0: 3, 1: 7}
     with pytest.raises(ValueError, match="boat"):
         ids_in_dataset(Classes.numbered(3), dataset)
 
