@@ -90,10 +90,13 @@ class Queries:
                 for index, group in enumerate(self.groups)
             ]
         )
-        kinds = [group.kind for group in self.groups for _ in range(group.span)]
-        denoising = torch.tensor([kind == "denoising" for kind in kinds], device=self.content.device)
-        matching = torch.tensor([kind == "matching" for kind in kinds], device=self.content.device)
+        denoising, matching = self._rows_of("denoising"), self._rows_of("matching")
         return (block[:, None] != block[None, :]) & ~(denoising[:, None] & matching[None, :])
+
+    def _rows_of(self, kind: str) -> Bool[Tensor, " Q"]:
+        # Filled on the device: copying a list of rows there would make the host wait.
+        device = self.content.device
+        return torch.cat([torch.full((group.span,), group.kind == kind, device=device) for group in self.groups])
 
     @staticmethod
     def join(parts: Sequence[Queries]) -> Queries:
