@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import nn
@@ -13,13 +14,12 @@ from smidgen.structures.pyramid import resize_padding
 class ChannelMapper(nn.Module):
     """Deformable DETR's neck. The first extra level reads the raw last backbone map, later ones the level before.
 
+    Group norms have 32 groups, or as many of them as divide the width.
     bias: True in the original Deformable DETR and DINO codes, False in the Relation-DETR and Salience DETR
     repositories.
     """
 
-    def __init__(
-        self, in_channels: Sequence[int], width: int, num_levels: int, *, bias: bool = True, num_groups: int = 32
-    ) -> None:
+    def __init__(self, in_channels: Sequence[int], width: int, num_levels: int, *, bias: bool = True) -> None:
         super().__init__()
         if num_levels < len(in_channels):
             raise ValueError(f"expected at least {len(in_channels)} levels for as many backbone maps, got {num_levels}")
@@ -31,7 +31,7 @@ class ChannelMapper(nn.Module):
             nn.init.xavier_uniform_(convolution.weight)
             if convolution.bias is not None:
                 nn.init.zeros_(convolution.bias)
-            self.levels.append(nn.Sequential(convolution, nn.GroupNorm(num_groups, width)))
+            self.levels.append(nn.Sequential(convolution, nn.GroupNorm(math.gcd(32, width), width)))
         self.num_mapped = len(in_channels)
 
     def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:

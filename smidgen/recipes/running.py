@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from smidgen.data import DetectionDataset, open_dataset
@@ -83,7 +84,11 @@ def resolved(experiment: Experiment, classes: Classes, *, has_weights: bool) -> 
 def build(
     experiment: Experiment, classes: Classes, init: Path | None = None, say: Say = print, *, fresh: bool = True
 ) -> nn.Module:
-    """The network with these classes, with the weights of `init` as far as they fit. fresh: not about to be resumed."""
+    """The network with these classes, with the weights of `init` as far as they fit. fresh: not about to be resumed.
+
+    Random weights follow from the experiment's seed.
+    """
+    torch.manual_seed(experiment.training.seed)
     pretrained = experiment.pretrained and fresh and init is None
     model = create_model(experiment.system, classes=classes, config=experiment.model, pretrained=pretrained)
     if init is not None:

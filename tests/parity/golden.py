@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ class Case:
     """One folder of numbers made with official code."""
 
     folder: Path
+    compared: set[str] = field(default_factory=set, compare=False)
 
     @property
     def id(self) -> str:
@@ -56,11 +57,12 @@ class Case:
     def weights(self) -> dict[str, Tensor]:
         return {name: tensor.float() for name, tensor in load_file(self.folder / "weights.safetensors").items()}
 
-    def compare(self, name: str, actual: Tensor) -> None:
-        """Assert that `actual` is the expected output `name` within the case's tolerance."""
+    def compare(self, name: str, actual: Tensor, exact: bool = False) -> None:
+        """Assert that `actual` is the expected output `name` within the case's tolerance, or equal."""
+        self.compared.add(name)
         expected, tolerance = self.outputs[name], self.description["tolerance"]
-        exact = tolerance.get("exact", [])
-        if "*" in exact or name in exact:
+        must_be_equal = tolerance.get("exact", [])
+        if exact or "*" in must_be_equal or name in must_be_equal:
             assert torch.equal(actual.to(expected.dtype), expected), f"{self.id}: {name} must be equal"
             return
         fields = [prefix for prefix in tolerance.get("fields", {}) if name.startswith(prefix)]
@@ -71,6 +73,12 @@ class Case:
             atol=bounds.get("atol", tolerance["atol"]),
             rtol=bounds.get("rtol", tolerance["rtol"]),
             msg=lambda text: f"{self.id}: {name}: {text}",
+        )
+
+    def assert_all_compared(self, besides: frozenset[str] = frozenset()) -> None:
+        """Assert that no expected output was passed over."""
+        assert set(self.outputs) - self.compared - besides == set(), (
+            f"{self.id}: outputs that nothing was compared with"
         )
 
 

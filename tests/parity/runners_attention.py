@@ -23,15 +23,13 @@ def run_msdeform_attn(case: Case) -> None:
         masked = attention(query, reference, value, shapes, inputs["key_padding_mask"])
         case.compare(f"out_ref{size}_mask", masked.detach())
         (masked * inputs["cotangent"]).sum().backward()
-        found = {
-            f"grad_query_ref{size}": query.grad,
-            f"grad_value_ref{size}": value.grad,
-            f"grad_ref_ref{size}": reference.grad,
-            f"grad_sampling_offsets_weight_ref{size}": attention.sampling_offsets.weight.grad,
+        found = {"query": query.grad, "value": value.grad, "ref": reference.grad} | {
+            parameter.replace(".", "_"): tensor.grad for parameter, tensor in attention.named_parameters()
         }
         for name, gradient in found.items():
-            if name in case.outputs:
+            if f"grad_{name}_ref{size}" in case.outputs:
                 assert gradient is not None
-                case.compare(name, gradient)
+                case.compare(f"grad_{name}_ref{size}", gradient)
         with torch.no_grad():
             case.compare(f"out_ref{size}_nomask", attention(inputs["query"], reference, inputs["value"], shapes, None))
+    case.assert_all_compared()

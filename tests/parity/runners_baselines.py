@@ -18,6 +18,7 @@ from smidgen.models import create_model
 from smidgen.models.detr import DETR, as_queries
 from smidgen.nn.position_encoding import SinePosition
 from smidgen.queries.denoising import ContrastiveDenoising, DenoisingNoise
+from smidgen.queries.proposals import base_boxes
 from smidgen.structures import FeaturePyramid, Queries, QueryGroup, Target
 
 SYSTEMS = {
@@ -56,6 +57,7 @@ def run_baseline(case: Case) -> None:
         case.compare("enc_outputs_coord", places.predictions.boxes_cxcywh)
     case.compare("outputs_classes", torch.stack([layer.logits for layer in layers]))
     case.compare("outputs_coords", torch.stack([layer.boxes_cxcywh for layer in layers]))
+    case.assert_all_compared()
 
 
 def run_dino_eval(case: Case) -> None:
@@ -80,8 +82,10 @@ def run_dino_eval(case: Case) -> None:
     case.compare("memory_encoder", memory.tokens.content)
     case.compare("pos_flatten", memory.tokens.position)
     case.compare("valid_ratios", memory.tokens.valid_share)
-    assert [list(shape) for shape in memory.tokens.shapes] == case.outputs["spatial_shapes"].tolist()
-    assert torch.equal(output.token_index, case.outputs["topk_index"])
+    case.compare("spatial_shapes", torch.tensor(memory.tokens.shapes), exact=True)
+    case.compare("topk_index", output.token_index, exact=True)
+    base = base_boxes(memory.proposal_tokens)[0].gather(1, output.token_index[..., None].expand(-1, -1, 4))
+    case.compare("init_box_proposal", base)
     case.compare("interm_logits", output.proposals.logits)
     case.compare("interm_boxes", output.proposals.boxes_cxcywh)
     case.compare("pred_logits", output.final.logits)
@@ -92,8 +96,10 @@ def run_dino_eval(case: Case) -> None:
     original_hw = [(int(height), int(width)) for height, width in case.inputs["target_sizes"]]
     detections = model.readout(output, original_hw, model.classes)
     case.compare("post_scores", torch.stack([found.scores for found in detections]))
-    assert torch.equal(torch.stack([found.labels for found in detections]), case.outputs["post_labels"])
+    case.compare("post_labels", torch.stack([found.labels for found in detections]), exact=True)
     case.compare("post_boxes", torch.stack([found.boxes_xyxy for found in detections]))
+    # States and references between the layers, which no stage returns; the layers' answers depend on all of them.
+    case.assert_all_compared(besides=frozenset({"hs", "references", "query_ref_unsigmoid"}))
 
 
 def run_cdn(case: Case) -> None:
@@ -128,7 +134,9 @@ def run_cdn(case: Case) -> None:
         case.compare(f"{name}/query_label", denoised.content.detach())
         case.compare(f"{name}/query_box_unsigmoid", inverse_sigmoid(denoised.reference.double(), 1e-5))
         mask = Queries.join([denoised, queries]).attention_mask()
-        assert torch.equal(mask, case.outputs[f"{name}/attn_mask"]), f"{case.id}: mask of set {name}"
+        assert mask is not None
+        case.compare(f"{name}/attn_mask", mask, exact=True)
+    case.assert_all_compared()
 
 
 def _targets(recorded: dict[str, Tensor], count: int) -> list[Target]:
@@ -141,14 +149,17 @@ def _targets(recorded: dict[str, Tensor], count: int) -> list[Target]:
 
 
 def _model(name: str, config: dict[str, Any], width: int, heads: int, feed_forward: int, **settings: Any) -> DETR:
+    num_levels = config.get("num_levels") or config["num_feature_levels"]
     model = create_model(
         name,
         num_classes=config["num_classes"],
         num_queries=config["num_queries"],
-        num_levels=config.get("num_levels") or config["num_feature_levels"],
+        num_levels=num_levels,
+        backbone={"strides": [8, 16, 32][:num_levels]},
         transformer={
             "width": width,
             "num_heads": heads,
+            "num_points": config.get("num_points") or config["enc_n_points"],
             "feed_forward": feed_forward,
             "encoder_layers": config["enc_layers"],
             "decoder_layers": config["dec_layers"],
