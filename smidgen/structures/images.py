@@ -43,10 +43,10 @@ class ImageBatch:
         """Scale uint8 pixels to [0, 1], apply mean, std and channel order; zero the padding. Floating pixels pass."""
         if self.pixels.is_floating_point():
             return self
-        order = [0, 1, 2] if preprocessing.channel_order == "rgb" else [2, 1, 0]
-        mean = torch.tensor(preprocessing.mean, device=self.pixels.device)[:, None, None] * 255
-        std = torch.tensor(preprocessing.std, device=self.pixels.device)[:, None, None] * 255
-        pixels = self.pixels if preprocessing.channel_order == "rgb" else self.pixels[:, order]
+        pixels = self.pixels if preprocessing.channel_order == "rgb" else self.pixels.flip(1)
+        # Sent along without waiting: a GPU may still be busy with the batch before.
+        statistics = torch.tensor([preprocessing.mean, preprocessing.std]) * 255
+        mean, std = statistics.to(pixels.device, non_blocking=True)[..., None, None]
         return replace(self, pixels=((pixels - mean) / std).masked_fill(self.padding[:, None], 0.0))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ImageBatch:
