@@ -26,7 +26,8 @@ class QueryBudget:
 class Places:
     """Where a selection puts the queries.
 
-    reference: (cx, cy) or (cx, cy, w, h) in [0, 1] of the image without padding, detached. token_index, level: the
+    reference: (cx, cy) or (cx, cy, w, h) in [0, 1] of the image without padding; detached where it is a proposal's,
+    not where it is learned. token_index, level: the
     tokens they came from (None for learned places). content: the proposal's feature, not detached. predictions: the
     proposals' own answers, not detached, for their loss. padding: True where an image has fewer queries than its batch
     mates. position: a learned positional query, where the reference was made from one (one-stage Deformable DETR).
