@@ -249,6 +249,8 @@ GOLDEN = {
 @pytest.mark.parametrize("folder", GOLDEN)
 def test_a_converted_file_reproduces_official_outputs(folder: str, tmp_path: Path) -> None:
     case, system = Case(golden_folder() / "baselines" / folder), GOLDEN[folder]
+    if not case.folder.is_dir():
+        pytest.skip(f"{case.id} is not in the golden folder")
     torch.save({"model": full_checkpoint(case, system)}, tmp_path / "official.pth")
     queries = {"num_queries": case.config["num_queries"]}
     heads = {"num_heads": case.config["num_heads"]}

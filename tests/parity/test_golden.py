@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -100,6 +101,10 @@ def test_golden_case(case: Case, request: pytest.FixtureRequest) -> None:
         raise NotImplementedError(case.kind)
     assert case.kind in RUNNERS, f"no runner for the kind {case.kind!r} of {case.id}"
     RUNNERS[case.kind](case)
+
+
+def test_a_folder_that_was_asked_for_holds_cases() -> None:
+    assert "SMIDGEN_GOLDEN" not in os.environ or cases(), f"no case in SMIDGEN_GOLDEN={golden_folder()}"
 
 
 def test_no_kind_is_both_built_and_pending() -> None:
