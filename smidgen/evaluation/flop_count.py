@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from smidgen.evaluation.model_state import device_of
 from smidgen.nn.deformable_attention import sampling_macs
+from smidgen.nn.sampling_grid import GRID_SAMPLE_FLOPS
 from smidgen.structures import ImageBatch
 
 logger = logging.getLogger(__name__)
@@ -114,11 +115,6 @@ def _plain_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _grid_sample_flops(*shapes: Any, out_shape: Any = None, **_: Any) -> int:
-    batch, channels, height, width = out_shape
-    return int(2 * MACS_PER_SAMPLE * batch * channels * height * width)
-
-
 def _embedding_bag_flops(weight: Any, indices: Any, *shapes: Any, out_shape: Any = None, **_: Any) -> int:
     """A bag holds the 4 corners of its samples, so that both ways of sampling cost the same."""
     return int(2 * MACS_PER_SAMPLE * indices[0] * weight[1] // 4)
@@ -126,7 +122,7 @@ def _embedding_bag_flops(weight: Any, indices: Any, *shapes: Any, out_shape: Any
 
 # Sampling operators of torch, which it counts as nothing; ours brings its formula along.
 _FORMULAS: dict[Any, Callable[..., int]] = {
-    torch.ops.aten.grid_sampler_2d: _grid_sample_flops,
+    **GRID_SAMPLE_FLOPS,
     torch.ops.aten._embedding_bag: _embedding_bag_flops,
     torch.ops.aten._embedding_bag_forward_only: _embedding_bag_flops,
 }

@@ -5,7 +5,7 @@ built.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatch
 from importlib import import_module
@@ -156,6 +156,7 @@ def configure(name: str, overrides: Mapping[str, Any] | None = None) -> Any:
     kind = _resolve(entry.config)
     settings = _merged(entry.settings, overrides or {})
     _check_fields(kind, settings, "model")
+    settings = _merged(_defaults(kind), settings)
     try:
         return TypeAdapter(kind).validate_python(settings)
     except ValidationError as error:
@@ -244,6 +245,12 @@ def _resolve(target: Any) -> Any:
         return target
     module, _, attribute = target.partition(":")
     return getattr(import_module(module), attribute)
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    """Default values, so that one field of a nested dataclass can be set without losing the others' defaults."""
+    factories = {item.name: item.default_factory for item in fields(kind) if item.default_factory is not MISSING}
+    return _merged({}, {name: factory() for name, factory in factories.items()})
 
 
 def _check_fields(kind: type, settings: Mapping[str, Any], path: str) -> None:

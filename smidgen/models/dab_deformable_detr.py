@@ -77,4 +77,4 @@ def dab_deformable_detr(config: DABDeformableDETRConfig, pretrained: bool = Fals
 
 def dab_deformable_detr_criterion(config: DABDeformableDETRConfig) -> SetLoss:
     """Focal, L1 and GIoU losses on final, auxiliary and proposal outputs."""
-    return set_loss(config.loss, config.parity)
+    return set_loss(config.loss, log_eps=1e-6 if config.parity else 1e-8)

@@ -89,4 +89,4 @@ def dino(config: DINOConfig, pretrained: bool = False) -> DETR:
 
 def dino_criterion(config: DINOConfig) -> SetLoss:
     """Focal, L1 and GIoU losses on final, auxiliary, proposal and denoising outputs."""
-    return set_loss(config.loss, config.parity)
+    return set_loss(config.loss, giou_eps=1e-6 if config.parity else 0.0)

@@ -82,4 +82,4 @@ def dino_plus(config: DINOPlusConfig, pretrained: bool = False) -> DETR:
 
 def dino_plus_criterion(config: DINOPlusConfig) -> SetLoss:
     """As DINO's."""
-    return set_loss(config.loss, config.parity)
+    return set_loss(config.loss, log_eps=1e-6 if config.parity else 1e-8)

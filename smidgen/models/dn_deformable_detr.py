@@ -87,4 +87,4 @@ def dn_deformable_detr(config: DNDeformableDETRConfig, pretrained: bool = False)
 
 def dn_deformable_detr_criterion(config: DNDeformableDETRConfig) -> SetLoss:
     """Focal, L1 and GIoU losses on final, auxiliary and denoising outputs."""
-    return set_loss(config.loss, config.parity)
+    return set_loss(config.loss, log_eps=1e-6 if config.parity else 1e-8)

@@ -82,18 +82,25 @@ def contrastive_denoising(
     )
 
 
-def set_loss(config: SetLossConfig, parity: bool, *, binary_proposals: bool = False) -> SetLoss:
-    """Focal, L1 and GIoU terms under Hungarian assignment. parity: GIoU keeps the official 1e-6 in its denominators.
+def set_loss(
+    config: SetLossConfig, *, giou_eps: float = 0.0, log_eps: float = 1e-8, binary_proposals: bool = False
+) -> SetLoss:
+    """Focal, L1 and GIoU terms under Hungarian assignment.
 
-    binary_proposals: proposals learn object / no object on class 0 instead of the objects' classes.
+    giou_eps: in the denominators of GIoU, 1e-6 in DINO's code. log_eps: in the logarithms of the class cost, 1e-6 in
+    the Relation-DETR repository. binary_proposals: proposals learn object / no object on class 0 instead of the
+    classes.
     """
-    eps = 1e-6 if parity else 0.0
     assignment = HungarianAssignment(
-        classification=config.cost_classification, l1=config.cost_l1, giou=config.cost_giou, giou_eps=eps
+        classification=config.cost_classification,
+        l1=config.cost_l1,
+        giou=config.cost_giou,
+        log_eps=log_eps,
+        giou_eps=giou_eps,
     )
     terms: list[tuple[float, SetTerm]] = [
         (config.classification, FocalClassification()),
         (config.l1, L1Loss()),
-        (config.giou, GIoULoss(eps=eps)),
+        (config.giou, GIoULoss(eps=giou_eps)),
     ]
     return SetLoss(assignment, terms, proposal_labels=only_foreground if binary_proposals else None)

@@ -19,7 +19,7 @@ def class_head(width: int, num_classes: int, prior: float = 0.01) -> nn.Linear:
 
 def box_head(width: int, size_bias: float = 0.0) -> MLP:
     """Three-layer box regressor whose last layer starts at zero; `size_bias` is the initial logit offset of w and h."""
-    head = MLP(width, width, width, 4)
+    head = MLP(width, width, width, 4, full_precision=True)
     last: Any = head.layers[-1]
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)

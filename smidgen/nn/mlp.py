@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 
 class MLP(nn.Module):
-    """Linear layers of the given widths; `MLP(256, 256, 256, 4)` has three. Linear weights are Xavier, biases zero."""
+    """Linear layers of the given widths; `MLP(256, 256, 256, 4)` has three. Linear weights are Xavier, biases zero.
 
-    def __init__(self, *widths: int) -> None:
+    full_precision: computes in float32 under autocast, too. Boxes need it: the 8 bits of bfloat16 are a pixel and more.
+    """
+
+    def __init__(self, *widths: int, full_precision: bool = False) -> None:
         super().__init__()
         if len(widths) < 2:
             raise ValueError(f"expected at least an input and an output width, got {widths}")
@@ -20,9 +24,16 @@ class MLP(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
         self.layers = nn.ModuleList(layers)
+        self.full_precision = full_precision
 
     def forward(self, features: Float[Tensor, "*shape c_in"]) -> Float[Tensor, "*shape c_out"]:
         """Apply the layers; no activation after the last."""
+        if self.full_precision and torch.is_autocast_enabled(features.device.type):
+            with torch.autocast(features.device.type, enabled=False):
+                return self._apply_layers(features.float())
+        return self._apply_layers(features)
+
+    def _apply_layers(self, features: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
             features = layer(features).relu()
         return self.layers[-1](features)

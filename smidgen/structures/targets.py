@@ -87,12 +87,6 @@ class Matches:
     query: Int[Tensor, " M"]
     target: Int[Tensor, " M"]
 
-    @staticmethod
-    def collect(pairs: Sequence[tuple[Int[Tensor, " _"], Int[Tensor, " _"]]]) -> Matches:
-        """Join per-image (query indices, target indices)."""
-        image = torch.cat([torch.full_like(query, index) for index, (query, _) in enumerate(pairs)])
-        return Matches(image, torch.cat([query for query, _ in pairs]), torch.cat([target for _, target in pairs]))
-
     def flat_target(self, targets: Sequence[Target]) -> Int[Tensor, " M"]:
         """Index of each pair's object in the concatenation of all images' objects."""
         starts = [0]

@@ -119,3 +119,9 @@ def test_a_registered_system_is_built_by_name(monkeypatch: pytest.MonkeyPatch) -
     assert create_criterion(model) is not None
     with pytest.raises(ValueError, match="already holds"):
         smidgen.register_model("mine_nano", entry)
+
+
+def test_one_field_of_a_nested_configuration_leaves_the_other_defaults() -> None:
+    config = configure("deformable_detr_one_stage_r50", {"num_classes": 2, "transformer": {"width": 128}})
+    assert (config.transformer.width, config.transformer.feed_forward, config.transformer.dropout) == (128, 1024, 0.1)
+    assert configure("dino_nano", {"num_classes": 2, "loss": {"l1": 5.5}}).loss.giou == 2.0
