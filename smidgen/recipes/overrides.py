@@ -42,7 +42,7 @@ def changed(config: Config, changes: Mapping[str, Any], path: str = "") -> Confi
     for name, value in changes.items():
         where = f"{path}.{name}" if path else str(name)
         if name not in {field.name for field in fields(kind)}:
-            raise ValueError(_unknown(str(name), kind, path))
+            raise ValueError(_unknown(str(name), config, path))
         values[name] = _converted(getattr(config, name), hints[name], value, where)
     try:
         return cast(Config, replace(cast(Any, config), **values))
@@ -62,6 +62,8 @@ def _converted(current: Any, hint: Any, value: Any, where: str) -> Any:
         return changed(cast(Any, current), value, where)
     if isinstance(value, Mapping) and (kind := _dataclass_of(hint)) is not None:
         return changed(_defaults(kind, value, where), value, where)
+    if hint is Any and is_dataclass(current) and not isinstance(value, type(current)):
+        raise ValueError(f"{where}: expected fields as in {where}.{fields(current)[0].name}=..., got {value!r}")
     try:
         return TypeAdapter(hint).validate_python(value)
     except ValidationError as error:
@@ -92,11 +94,21 @@ def _words(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 
-def _unknown(name: str, kind: Any, path: str) -> str:
-    names = [field.name for field in fields(kind)]
-    near = get_close_matches(name, names, n=1, cutoff=0.5)
+def _unknown(name: str, config: Any, path: str) -> str:
+    names = [field.name for field in fields(config)]
+    near = _one_level_below(name, config) or get_close_matches(name, names, n=1, cutoff=0.5)
     meant = f"; did you mean {'.'.join(filter(None, [path, near[0]]))!r}?" if near else ";"
     where = f"{path!r}" if path else "an experiment"
     return (
         f"unknown field {'.'.join(filter(None, [path, name]))!r}{meant} fields of {where}: {', '.join(sorted(names))}"
     )
+
+
+def _one_level_below(name: str, config: Any) -> list[str]:
+    """`section.name` for the sections of `config` that have such a field: a section left out is the likeliest slip."""
+    sections = {field.name: getattr(config, field.name) for field in fields(config)}
+    return [
+        f"{section}.{name}"
+        for section, value in sections.items()
+        if is_dataclass(value) and name in {field.name for field in fields(value)}
+    ]

@@ -28,6 +28,7 @@ class Outer:
     name: str = "x"
     inner: Inner = field(default_factory=Inner)
     maybe: Inner | None = None
+    anything: Any = field(default_factory=Inner)
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -65,7 +66,7 @@ def test_several_changes_join_and_the_later_wins() -> None:
             r"unknown field 'inner.raet'; did you mean 'inner.rate'\? fields of 'inner': kind, limit, rate",
         ),
         ("iner.rate=1", r"unknown field 'iner'; did you mean 'inner'\?"),
-        ("zzz=1", "unknown field 'zzz'; fields of an experiment: inner, maybe, name"),
+        ("zzz=1", "unknown field 'zzz'; fields of an experiment: anything, inner, maybe, name"),
         ("maybe.raet=1", "unknown field 'maybe.raet'"),
         ("inner.rate=fast", "inner.rate: expected float, got 'fast'"),
         ("inner.kind=stepp", "inner.kind: expected .*'step'"),
@@ -74,6 +75,8 @@ def test_several_changes_join_and_the_later_wins() -> None:
         ("=3", "expected path.to.field=value"),
         ("inner.rate=[1", "expected a YAML value"),
         ("inner=3", "inner: expected Inner"),
+        ("anything=3", r"anything: expected fields as in anything.rate=..., got 3"),
+        ("rate=3", r"unknown field 'rate'; did you mean 'inner.rate'\?"),
         ("name.first=3", "name: expected str"),
     ],
 )
