@@ -114,8 +114,9 @@ class TrainingConfig:
         _expect("learning_rate", self.learning_rate, "a finite number above 0", lambda value: 0 < value < math.inf)
         for name in ("backbone_multiplier", "offsets_multiplier", "weight_decay", "clip_norm"):
             _expect(name, getattr(self, name), "a finite number, at least 0", lambda value: 0 <= value < math.inf)
-        for name in ("warmup_steps", "early_stopping", "seed", "workers"):
+        for name in ("warmup_steps", "early_stopping", "workers"):
             _expect(name, getattr(self, name), "at least 0", lambda value: value >= 0)
+        _expect("seed", self.seed, "from 0 to 2**63 - 1", lambda value: 0 <= value < 2**63)
         for name in ("milestone_factor", "final_factor", "warmup_factor"):
             _expect(name, getattr(self, name), "within [0, 1]", lambda value: 0 <= value <= 1)
         _expect("ema_decay", self.ema_decay, "within [0, 1)", lambda value: 0 <= value < 1)

@@ -34,6 +34,8 @@ from smidgen.training.config import SPEED_ONLY
         ("max_steps", 0),
         ("checkpoint_every_seconds", -1.0),
         ("workers", -1),
+        ("seed", -1),
+        ("seed", 2**63),
         ("best_metric", ""),
     ],
 )
