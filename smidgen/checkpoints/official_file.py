@@ -17,6 +17,8 @@ from torch import Tensor
 _ENTRIES = ("model", "ema", "ema_model", "state_dict", "module")
 # What parallel training or compilation puts in front of every name.
 _WRAPPERS = ("module.", "_orig_mod.")
+# How the files of `torch.save` begin: a zip archive, or a pickle (before torch 1.6).
+_BEGINNINGS = (b"PK\x03\x04", b"\x80")
 
 
 def read_official(file: Path) -> dict[str, Tensor]:
@@ -43,6 +45,9 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
 
 
 def _read_pickle(file: Path) -> Any:
+    with file.open("rb") as stream:
+        if not stream.read(4).startswith(_BEGINNINGS):  # torch would call a picture dangerous
+            raise ValueError(f"{file} is damaged or no checkpoint of torch (it begins otherwise); download it again")
     try:
         # The official trainings store their command line beside the weights; a namespace is nothing but named values.
         with torch.serialization.safe_globals([Namespace]):

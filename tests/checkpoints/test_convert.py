@@ -217,6 +217,12 @@ def test_a_damaged_file_is_an_error(name: str, content: bytes, tmp_path: Path) -
         convert(tmp_path / name, "dino", tmp_path / "ours")
 
 
+def test_a_picture_is_not_called_dangerous(tmp_path: Path) -> None:
+    (tmp_path / "picture.jpg").write_bytes(b"\xff\xd8\xff\xe0 a picture")
+    with pytest.raises(ValueError, match=r"picture.jpg is damaged or no checkpoint of torch"):
+        convert(tmp_path / "picture.jpg", "dino", tmp_path / "ours")
+
+
 @pytest.mark.parametrize("content", [{"epoch": 3}, [1, 2], {"model": {}}])
 def test_a_file_without_tensors_is_an_error(content: Any, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "official.pth")
