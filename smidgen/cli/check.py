@@ -73,10 +73,17 @@ def _opened(data: Path, split: str | None, findings: list[Finding]) -> Detection
     try:
         return open_dataset(data, split)
     except ValueError as error:
-        if split is None:
+        if split is None or not _is_there(data, split):
             raise
         findings.append(Finding("error", "unusable_split", str(data), str(error)))
         return None
+
+
+def _is_there(data: Path, split: str) -> bool:
+    """Whether the dataset has the split, be it usable or not."""
+    from smidgen.data.recognized import canonical_split
+
+    return canonical_split(split) in {canonical_split(name) for name in split_names(data) if name is not None}
 
 
 def _summary(dataset: DetectionDataset) -> dict[str, int]:

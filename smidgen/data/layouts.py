@@ -81,4 +81,4 @@ def _choose_split(path: Path, recognized: Recognized, split: str | None) -> str:
         return (exact or alike)[0]
     if path.is_file() and len(found) == 1:
         return found[0]  # The file was named itself: whatever it calls its split, it is meant.
-    raise ValueError(f"{shown(path)} has no split {split!r}; found: {', '.join(found)}. Change split=")
+    raise ValueError(f"{shown(path)} has no split {split!r}; found: {', '.join(found)}. Change the split")

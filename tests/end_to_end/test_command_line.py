@@ -180,6 +180,8 @@ def test_synth_draws_a_dataset_that_check_accepts(smidgen: Command, tmp_path: Pa
 MISTAKES = {
     "no such data": ("train dino_nano --data {folder}/nothing --out {tmp}/r", "there is no dataset at"),
     "no such split": ("evaluate {run} --data {data} --split test", "no split 'test'; found: train, val"),
+    "no such split to check": ("check {data} --split tarin", "no split 'tarin'; found: train, val"),
+    "no such data to check": ("check {folder}/nothing --split train", "there is no dataset at"),
     "no such model": ("train dino_nan --data {data} --out {tmp}/r", "did you mean dino_nano"),
     "no model": ("train --data {data} --out {tmp}/r", "expected a MODEL"),
     "two models": ("train dino_nano dino_r50 --data {data} --out {tmp}/r", "expected one MODEL"),
