@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from smidgen.training import TrainingConfig
 
 
-def from_scratch() -> TrainingConfig:
-    """One learning rate for the whole network (its backbone knows nothing yet), cosine decay, averaged weights."""
-    return TrainingConfig(
+def from_scratch(**changes: Any) -> TrainingConfig:
+    """One learning rate for the whole network (its backbone knows nothing yet), cosine decay, averaged weights.
+
+    changes: fields that shall differ, for example epochs=12.
+    """
+    settings = TrainingConfig(
         epochs=24,
         batch_size=4,
         learning_rate=4e-4,
@@ -19,6 +25,7 @@ def from_scratch() -> TrainingConfig:
         ema_decay=0.998,
         decay_norms_and_biases=False,
     )
+    return replace(settings, **changes)
 
 
 def default_training(system: str) -> TrainingConfig:

@@ -30,7 +30,7 @@ def overfit16(system: str = "dino_nano", data: Path = Path("deeppcb")) -> Experi
             augmentation=Augmentation.none(),
         ),
         training=replace(
-            from_scratch(), epochs=100, batch_size=4, evaluate_every=20, ema_decay=0.98, best_metric="AP50"
+            from_scratch(), epochs=160, batch_size=4, evaluate_every=20, ema_decay=0.98, best_metric="AP50"
         ),
         evaluation=EvaluationConfig(protocol="coco"),
     )

@@ -54,7 +54,8 @@ def _draw_metrics(axes: Axes, evaluations: Sequence[dict[str, Any]]) -> None:
     if not evaluations:
         axes.text(0.5, 0.5, "no evaluation yet", ha="center")
     minutes = [line["seconds"] / 60 for line in evaluations]
-    names = list(evaluations[-1]["metrics"]) if evaluations else []
+    # -1 says that there is no ground truth of that kind.
+    names = [name for name, value in evaluations[-1]["metrics"].items() if value != -1] if evaluations else []
     for name in [name for name in _SHOWN_METRICS if name in names] or names[:_SHOWN_TERMS]:
         axes.plot(minutes, [line["metrics"].get(name, float("nan")) for line in evaluations], marker=".", label=name)
     _finish(axes, "metrics of the evaluations", "minutes")

@@ -93,3 +93,11 @@ def test_profile_counts_what_the_model_has(capsys: pytest.CaptureFixture[str]) -
     assert small["gflops"] == pytest.approx(2 * small["gmacs"])
     assert main([*arguments, "--json", "--set", "model.num_queries=20"]) == 0
     assert json.loads(capsys.readouterr().out)["parameters"] < small["parameters"]
+
+
+def test_an_interruption_while_importing_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(arguments: object = None) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("smidgen.cli.app.main", interrupted)
+    assert main(["models"]) == 130
