@@ -14,7 +14,8 @@ from smidgen.structures import Preprocessing
 def overfit16(system: str = "dino_nano", data: Path = Path("deeppcb")) -> Experiment:
     """The first 16 training images of a dataset, without augmentation, evaluated on the same 16.
 
-    Expected on deeppcb: AP50 >= 0.95. Can be interrupted at any time and continued with --resume.
+    Expected of dino_nano on deeppcb: AP50 >= 0.95; 1.000 in 11 CPU minutes on one thread of a 2-core AMD EPYC.
+    Can be interrupted at any time and continued with --resume.
 
     smidgen train dino_nano --recipe overfit16 --data deeppcb --out runs/overfit16
     """

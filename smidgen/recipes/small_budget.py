@@ -15,6 +15,8 @@ from smidgen.training import TrainingConfig
 def deeppcb(system: str = "dino_nano", data: Path = Path("deeppcb")) -> Experiment:
     """Circuit-board defects (DeepPCB), 1000 images of 640 px seen at 320 px.
 
+    dino_nano reaches AP 35.1, AP50 64.4 on val (coco@1, seed 42) in 40 CPU minutes, one thread of a 2-core AMD EPYC.
+
     smidgen train dino_nano --recipe small_budget.deeppcb --data deeppcb --out runs/deeppcb
     """
     augmentation = Augmentation.small(range(288, 353, 32), aerial=True)
@@ -27,7 +29,8 @@ def aerial_cars(system: str = "dino_nano", data: Path = Path("aerial_cars")) -> 
     """Vehicles from the air (aerial-cars-dataset at half scale), 82 images seen whole at 320 to 480 px.
 
     No crops: their window is taken after a resize of the short side, which magnifies this set's long strips two to
-    three times, and evaluation does not (docs/log.md, 2026-11-21).
+    three times, and evaluation does not (docs/log.md, 2026-11-21). dino_nano
+    reaches AP 2.1 and AP50 19.3 on cars on val (coco@1, seed 42) in 22 CPU minutes on a 2-core AMD EPYC.
 
     smidgen train dino_nano --recipe small_budget.aerial_cars --data aerial_cars --out runs/aerial_cars
     """
