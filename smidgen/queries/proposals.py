@@ -27,7 +27,7 @@ class ProposalHead(nn.Module):
     def forward(self, tokens: Tokens) -> Proposals:
         """Logits, boxes and projected content of every token."""
         base, valid = base_boxes(tokens)
-        content = self.norm(self.projection(tokens.content.masked_fill(~valid[..., None], 0.0)))
+        content = self._projected(tokens, valid)
         logit = torch.logit(base.clamp(0.01, 0.99)).masked_fill(~valid[..., None], torch.inf)
         return Proposals(
             logits=self.class_head(content),
@@ -35,6 +35,14 @@ class ProposalHead(nn.Module):
             content=content,
             valid=valid,
         )
+
+    def project(self, tokens: Tokens) -> Float[Tensor, "B N C"]:
+        """Projected content alone: Salience DETR reads salience from it before the encoder."""
+        return self._projected(tokens, base_boxes(tokens)[1])
+
+    def _projected(self, tokens: Tokens, valid: Tensor) -> Tensor:
+        projected: Tensor = self.norm(self.projection(tokens.content.masked_fill(~valid[..., None], 0.0)))
+        return projected
 
 
 def base_boxes(tokens: Tokens) -> tuple[Float[Tensor, "B N 4"], Bool[Tensor, "B N"]]:
