@@ -1,0 +1,133 @@
+"""How many objects does the image hold? A classifier of the finest memory level answers with a class of counts.
+
+Huang et al., "DQ-DETR: DETR with Dynamic Query for Tiny Object Detection", ECCV 2024, section 3.2 (categorical counting
+module). Counts are classes, not numbers: 0 ... 9, 10 ... 99, 100 ... 499 and 500 or more by default; the paper's
+intervals end one object later. The official module also averages over the padding of the canvas, so that its answer
+depends on the batch mates; here padded cells are left out (mask_padding=False restores the official behavior).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from smidgen.nn.valid_cells import ValidGroupNorm, mean_of_valid, sum_of_valid, zero_padded
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectCount:
+    """Evidence of counting.
+
+    logits: over G = len(thresholds) + 1 classes of counts. thresholds: ascending; an image with n objects is of the
+    class "number of thresholds <= n".
+    """
+
+    logits: Float[Tensor, "B G"]
+    thresholds: tuple[int, ...]
+
+
+class CategoricalCounter(nn.Module):
+    """DQ-DETR's counting module: a 1x1 convolution to twice the width, six dilated 3x3 convolutions, mean and linear.
+
+    num_classes: classes of counts. out_channels: of the feature map, which guides the enhancement.
+    mask_padding: padded cells are zero before every convolution and not averaged over (official: they are).
+    """
+
+    def __init__(self, width: int, num_classes: int = 4, mask_padding: bool = True) -> None:
+        super().__init__()
+        widths = [2 * width] * 4 + [width] * 3
+        self.mask_padding, self.out_channels = mask_padding, width
+        self.entry = nn.Conv2d(width, 2 * width, 1)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(before, after, 3, padding=2, dilation=2) for before, after in pairwise(widths)
+        )
+        self.classifier = nn.Linear(width, num_classes)
+        _xavier(self)
+
+    def forward(
+        self, features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]
+    ) -> tuple[Float[Tensor, "B G"], Float[Tensor, "B C H W"]]:
+        """Logits of the count classes, and the feature map they were read from."""
+        padding = padding if self.mask_padding else torch.zeros_like(padding)
+        features = zero_padded(self.entry(features), padding)
+        for convolution in self.convolutions:
+            features = zero_padded(F.relu(convolution(features)), padding)
+        return self.classifier(mean_of_valid(features, padding)), features
+
+
+class LightCounter(nn.Module):
+    """The same answer at a fraction of the cost: half the resolution, half the width, separable convolutions.
+
+    A mean over the image says how dense objects are, not how many: besides it the classifier reads the logarithms of
+    `num_densities` sums of non-negative maps, which grow with the image as counts do (density maps: Lempitsky and
+    Zisserman, "Learning to Count Objects in Images", 2010). Ours; the papers have no such variant.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_classes: int = 4,
+        mask_padding: bool = True,
+        *,
+        dilations: Sequence[int] = (1, 2, 4, 1, 2, 4),
+        num_densities: int = 8,
+    ) -> None:
+        super().__init__()
+        self.mask_padding, self.out_channels = mask_padding, width // 2
+        self.halve = nn.Conv2d(width, width, 3, stride=2, padding=1, groups=width, bias=False)
+        self.entry = nn.Conv2d(width, self.out_channels, 1)
+        self.blocks = nn.ModuleList(_SeparableBlock(self.out_channels, dilation) for dilation in dilations)
+        self.density = nn.Conv2d(self.out_channels, num_densities, 1)
+        self.classifier = nn.Linear(self.out_channels + num_densities, num_classes)
+        _xavier(self)
+        nn.init.constant_(self.density.bias, -4.0)  # type: ignore[arg-type]  # few objects before anything is learned
+
+    def forward(
+        self, features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]
+    ) -> tuple[Float[Tensor, "B G"], Float[Tensor, "B c H W"]]:
+        """Logits of the count classes, and a feature map of half the channels at the resolution of the input."""
+        padding = padding if self.mask_padding else torch.zeros_like(padding)
+        coarse = padding[:, ::2, ::2]
+        x = zero_padded(self.entry(self.halve(zero_padded(features, padding))), coarse)
+        for block in self.blocks:
+            x = block(x, coarse)
+        total = sum_of_valid(F.softplus(self.density(x).float()), coarse)
+        logits = self.classifier(torch.cat([mean_of_valid(x, coarse), total.log1p()], dim=1))
+        return logits, _doubled(x, (features.shape[2], features.shape[3]))
+
+
+class _SeparableBlock(nn.Module):
+    """Depthwise dilated 3x3 and pointwise convolution with group norm over valid cells, added to their input."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(
+            channels, channels, 3, padding=dilation, dilation=dilation, groups=channels, bias=False
+        )
+        self.pointwise = nn.Conv2d(channels, channels, 1, bias=False)
+        self.norm = ValidGroupNorm(math.gcd(32, channels), channels)
+
+    def forward(self, features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
+        update: Tensor = self.norm(self.pointwise(self.depthwise(features)), padding)
+        return features + F.relu(update)
+
+
+def _doubled(coarse: Float[Tensor, "B C h w"], shape: tuple[int, int]) -> Float[Tensor, "B C H W"]:
+    """Each cell twice along both axes, cut to `shape`: cell i reads cell i // 2, whatever the canvas."""
+    rows, columns = shape
+    doubled = coarse.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    return doubled[:, :, :rows, :columns]
+
+
+def _xavier(module: nn.Module) -> None:
+    """Xavier-uniform weights, as everything inside the official transformer."""
+    for parameter in module.parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)
