@@ -30,6 +30,7 @@ class Layout:
     name that files leave out, with its aliases, where it shares the tensor of another name.
     spellings: (pattern, replacement) from names of other versions of the release to those used here.
     distinct: names of tensors that are not all equal unless the file is of another system.
+    optional: names that files may lack; the model keeps its own value (counters, computed buffers).
     """
 
     rules: Sequence[tuple[str, str]]
@@ -43,6 +44,7 @@ class Layout:
     stand_ins: Sequence[tuple[str, str]] = ()
     spellings: Sequence[tuple[str, str]] = ()
     distinct: str | None = None
+    optional: Sequence[str] = ()
 
     def official_name(self, name: str) -> str:
         """The official name of one of our tensors, before it is taken to pieces."""
@@ -89,14 +91,16 @@ def from_official(layout: Layout, model: nn.Module, official: Mapping[str, Tenso
     """
     own = model.state_dict()
     names = _official_names(layout, own)
+    official = layout.respelled(official)
+    names = {name: group for name, group in names.items() if not _may_lack(layout, group, official)}
     wanted = [official_name for group in names.values() for official_name in group]
     aliases = {name: layout.alias_names(name, _num_decoder_layers(own)) for name in wanted}
-    official = layout.respelled(official)
     found = {name: _found(layout, name, aliases[name], official) for name in wanted}
     missing = [name for name, source in found.items() if source is None]
     if missing:
         raise ValueError(f"expected {_some(missing)} in the official checkpoint: another system, size or layout?")
     state = {name: _joined([official[str(found[piece])] for piece in group]) for name, group in names.items()}
+    state = {name: state.get(name, tensor) for name, tensor in own.items()}
     _check_shapes(own, state, names)
     _check_repeats(official, aliases)
     _check_rest(layout, official, {*wanted, *(alias for group in aliases.values() for alias in group)})
@@ -125,6 +129,11 @@ def _official_names(layout: Layout, names: Iterable[str]) -> dict[str, list[str]
     return renamed
 
 
+def _may_lack(layout: Layout, group: Sequence[str], official: Mapping[str, Tensor]) -> bool:
+    """Whether a file lacks tensors that it may lack."""
+    return any(re.search(pattern, group[0]) for pattern in layout.optional) and not official.keys() & set(group)
+
+
 def _num_decoder_layers(names: Iterable[str]) -> int:
     return len({found[1] for name in names if (found := re.match(r"decoder\.layers\.(\d+)\.", name))})
 
@@ -146,7 +155,8 @@ def _joined(pieces: Sequence[Tensor]) -> Tensor:
 
 
 def _check_shapes(own: Mapping[str, Tensor], state: Mapping[str, Tensor], names: Mapping[str, Sequence[str]]) -> None:
-    for name, tensor in state.items():
+    for name in names:
+        tensor = state[name]
         if tensor.shape != own[name].shape:
             raise ValueError(
                 f"expected {_some(names[name])} of shape {tuple(own[name].shape)}, got {tuple(tensor.shape)}; "
