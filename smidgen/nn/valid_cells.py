@@ -17,8 +17,9 @@ def zero_padded(features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W
 
 
 def mean_of_valid(features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C"]:
-    """Mean over valid cells, in float32; 0 where an image has none."""
-    return sum_of_valid(features, padding) / (~padding).sum(dim=(1, 2)).clamp(min=1)[:, None]
+    """Mean over valid cells; 0 where an image has none."""
+    count = (~padding).sum(dim=(1, 2)).clamp(min=1)
+    return (sum_of_valid(features, padding) / count[:, None]).to(features.dtype)
 
 
 def sum_of_valid(features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C"]:
@@ -55,3 +56,43 @@ class ValidGroupNorm(nn.Module):
         normalized = (centered * (variance + self.eps).rsqrt()).flatten(1, 2)
         scaled = normalized * self.weight[:, None, None] + self.bias[:, None, None]
         return zero_padded(scaled, padding).to(features.dtype)
+
+
+class ValidBatchNorm(nn.Module):
+    """Batch norm (Ioffe and Szegedy, 2015) whose batch statistics are those of the valid cells.
+
+    Names of parameters and buffers are those of `nn.BatchNorm2d`; unlike it, a single valid cell is no error in
+    training. Padded cells are normalized, too: they mean nothing.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, num_channels: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight = nn.Parameter(torch.ones(num_channels))
+        self.bias = nn.Parameter(torch.zeros(num_channels))
+        self.register_buffer("running_mean", torch.zeros(num_channels))
+        self.register_buffer("running_var", torch.ones(num_channels))
+        self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.long))
+
+    def forward(self, features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
+        """Normalized by the batch's statistics in training, which move the running ones used in evaluation."""
+        mean, variance = self._tracked(features, padding) if self.training else (self.running_mean, self.running_var)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        shift = self.bias - mean * scale
+        return (features * scale[:, None, None] + shift[:, None, None]).to(features.dtype)
+
+    def _tracked(self, features: Tensor, padding: Tensor) -> tuple[Tensor, Tensor]:
+        shown = ~padding[:, None]
+        count = shown.sum().clamp(min=1)
+        mean = (features.float() * shown).sum(dim=(0, 2, 3)) / count
+        variance = ((features.float() - mean[:, None, None]).square() * shown).sum(dim=(0, 2, 3)) / count
+        with torch.no_grad():
+            unbiased = variance * count / (count - 1).clamp(min=1)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(unbiased, self.momentum)
+            self.num_batches_tracked.add_(1)
+        return mean, variance

@@ -20,6 +20,8 @@ from torch.nn import functional as F
 
 from smidgen.nn.valid_cells import ValidGroupNorm, mean_of_valid, sum_of_valid, zero_padded
 
+PAPER_THRESHOLDS = (10, 100, 500)
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectCount:
@@ -36,30 +38,31 @@ class ObjectCount:
 class CategoricalCounter(nn.Module):
     """DQ-DETR's counting module: a 1x1 convolution to twice the width, six dilated 3x3 convolutions, mean and linear.
 
-    num_classes: classes of counts. out_channels: of the feature map, which guides the enhancement.
+    thresholds: where the classes of counts begin. out_channels: of the feature map, which guides the enhancement.
     mask_padding: padded cells are zero before every convolution and not averaged over (official: they are).
     """
 
-    def __init__(self, width: int, num_classes: int = 4, mask_padding: bool = True) -> None:
+    def __init__(self, width: int, thresholds: Sequence[int] = PAPER_THRESHOLDS, mask_padding: bool = True) -> None:
         super().__init__()
         widths = [2 * width] * 4 + [width] * 3
+        self.thresholds = _ascending(thresholds)
         self.mask_padding, self.out_channels = mask_padding, width
         self.entry = nn.Conv2d(width, 2 * width, 1)
         self.convolutions = nn.ModuleList(
             nn.Conv2d(before, after, 3, padding=2, dilation=2) for before, after in pairwise(widths)
         )
-        self.classifier = nn.Linear(width, num_classes)
+        self.classifier = nn.Linear(width, len(self.thresholds) + 1)
         _xavier(self)
 
     def forward(
         self, features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]
-    ) -> tuple[Float[Tensor, "B G"], Float[Tensor, "B C H W"]]:
-        """Logits of the count classes, and the feature map they were read from."""
+    ) -> tuple[ObjectCount, Float[Tensor, "B C H W"]]:
+        """The count, and the feature map it was read from."""
         padding = padding if self.mask_padding else torch.zeros_like(padding)
         features = zero_padded(self.entry(features), padding)
         for convolution in self.convolutions:
             features = zero_padded(F.relu(convolution(features)), padding)
-        return self.classifier(mean_of_valid(features, padding)), features
+        return ObjectCount(self.classifier(mean_of_valid(features, padding)), self.thresholds), features
 
 
 class LightCounter(nn.Module):
@@ -73,34 +76,35 @@ class LightCounter(nn.Module):
     def __init__(
         self,
         width: int,
-        num_classes: int = 4,
+        thresholds: Sequence[int] = PAPER_THRESHOLDS,
         mask_padding: bool = True,
         *,
         dilations: Sequence[int] = (1, 2, 4, 1, 2, 4),
         num_densities: int = 8,
     ) -> None:
         super().__init__()
+        self.thresholds = _ascending(thresholds)
         self.mask_padding, self.out_channels = mask_padding, width // 2
         self.halve = nn.Conv2d(width, width, 3, stride=2, padding=1, groups=width, bias=False)
         self.entry = nn.Conv2d(width, self.out_channels, 1)
         self.blocks = nn.ModuleList(_SeparableBlock(self.out_channels, dilation) for dilation in dilations)
         self.density = nn.Conv2d(self.out_channels, num_densities, 1)
-        self.classifier = nn.Linear(self.out_channels + num_densities, num_classes)
+        self.classifier = nn.Linear(self.out_channels + num_densities, len(self.thresholds) + 1)
         _xavier(self)
         nn.init.constant_(self.density.bias, -4.0)  # type: ignore[arg-type]  # few objects before anything is learned
 
     def forward(
         self, features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]
-    ) -> tuple[Float[Tensor, "B G"], Float[Tensor, "B c H W"]]:
-        """Logits of the count classes, and a feature map of half the channels at the resolution of the input."""
+    ) -> tuple[ObjectCount, Float[Tensor, "B c H W"]]:
+        """The count, and a feature map of half the channels at the resolution of the input."""
         padding = padding if self.mask_padding else torch.zeros_like(padding)
         coarse = padding[:, ::2, ::2]
         x = zero_padded(self.entry(self.halve(zero_padded(features, padding))), coarse)
         for block in self.blocks:
             x = block(x, coarse)
-        total = sum_of_valid(F.softplus(self.density(x).float()), coarse)
-        logits = self.classifier(torch.cat([mean_of_valid(x, coarse), total.log1p()], dim=1))
-        return logits, _doubled(x, (features.shape[2], features.shape[3]))
+        amount = sum_of_valid(F.softplus(self.density(x).float()), coarse).log1p().to(x.dtype)
+        logits = self.classifier(torch.cat([mean_of_valid(x, coarse), amount], dim=1))
+        return ObjectCount(logits, self.thresholds), _doubled(x, (features.shape[2], features.shape[3]))
 
 
 class _SeparableBlock(nn.Module):
@@ -124,6 +128,14 @@ def _doubled(coarse: Float[Tensor, "B C h w"], shape: tuple[int, int]) -> Float[
     rows, columns = shape
     doubled = coarse.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     return doubled[:, :, :rows, :columns]
+
+
+def _ascending(thresholds: Sequence[int]) -> tuple[int, ...]:
+    if not thresholds or sorted(set(thresholds)) != list(thresholds):
+        raise ValueError(
+            f"expected ascending thresholds of object counts, got {list(thresholds)}; change model.count_thresholds"
+        )
+    return tuple(thresholds)
 
 
 def _xavier(module: nn.Module) -> None:

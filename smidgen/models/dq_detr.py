@@ -1,0 +1,131 @@
+"""DQ-DETR: DINO from stride 4 that counts the objects first, and asks as many queries as the count needs.
+
+Huang et al., "DQ-DETR: DETR with Dynamic Query for Tiny Object Detection", ECCV 2024. Against models/dino.py: a counter
+on the finest memory level, whose features gate the memory; a query budget by the counted class; queries that contain
+what was encoded where they start, not a learned row.
+
+counting="light" replaces the counter (42 % of the computation) by one that costs less than a hundredth of it.
+
+parity=True switches to what the official code does, as in models/dino.py and besides:
+    counting, gates    padded cells are averaged over and convolved (default: zero, and in no statistic)
+    batch norm         statistics of each level in training (default: of all levels, as in evaluation)
+    budget             the largest of the batch for every image (default: each image's own)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from smidgen.assignment import HungarianAssignment
+from smidgen.decoder.deformable_decoder import DeformableDecoder
+from smidgen.decoder.query_position import BoxPosition
+from smidgen.decoder.readout import TopScoring
+from smidgen.decoder.refinement import LookForwardTwice
+from smidgen.features.channel_mapper import ChannelMapper
+from smidgen.losses import FocalClassification, GIoULoss, L1Loss, SetLoss
+from smidgen.losses.box_regression import PairWeighting
+from smidgen.losses.object_count import ObjectCountLoss
+from smidgen.models.config import BackboneConfig, SetLossConfig, TransformerConfig
+from smidgen.models.detr import DETR, with_parts
+from smidgen.models.parts import backbone, contrastive_denoising, decoder_layer, deformable_encoder
+from smidgen.nn.initialize import box_head, class_head
+from smidgen.nn.position_encoding import SinePosition
+from smidgen.queries.content import PlaceContent
+from smidgen.queries.counted_budget import PAPER_BUDGETS, CountedBudget
+from smidgen.queries.proposals import ProposalHead
+from smidgen.queries.topk import TopK
+from smidgen.structures import Preprocessing
+from smidgen.tokens.counting_enhancement import CountingEnhancement
+from smidgen.tokens.flatten import FlattenPyramid
+from smidgen.tokens.object_counting import PAPER_THRESHOLDS, CategoricalCounter, LightCounter
+from smidgen.tokens.staged_encoder import StagedEncoder
+
+COUNTERS = {"categorical": CategoricalCounter, "light": LightCounter}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DQDETRConfig:
+    """Defaults: AI-TOD-v2, R50 (released code). `parts` names registered parts that replace stages.
+
+    count_thresholds: where the classes of object counts begin, a property of the data set; budgets: queries of each
+    class. num_detections: None = the largest budget. label_rows: as in `DINOConfig`; official files have 92.
+    """
+
+    num_classes: int
+    backbone: BackboneConfig = field(default_factory=lambda: BackboneConfig(strides=(4, 8, 16, 32)))
+    num_levels: int = 5
+    transformer: TransformerConfig = field(default_factory=TransformerConfig)
+    counting: Literal["categorical", "light"] = "categorical"
+    count_thresholds: tuple[int, ...] = PAPER_THRESHOLDS
+    budgets: tuple[int, ...] = PAPER_BUDGETS
+    temperature: float = 20.0
+    denoising_queries: int = 100
+    label_rows: int | None = None
+    label_noise: float = 0.5
+    box_noise: float = 1.0
+    num_detections: int | None = None
+    loss: SetLossConfig = field(default_factory=SetLossConfig)
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    parity: bool = False
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+
+def dq_detr(config: DQDETRConfig, pretrained: bool = False) -> DETR:
+    """Build the network; `pretrained` asks timm for backbone weights."""
+    sizes, eps = config.transformer, 1e-3 if config.parity else 1e-5
+    body = backbone(config.backbone, pretrained)
+    stages = {
+        "preprocessing": config.preprocessing,
+        "backbone": body,
+        "neck": ChannelMapper(body.channels, sizes.width, config.num_levels),
+        "flatten": FlattenPyramid(sizes.width, config.num_levels, SinePosition(sizes.width, config.temperature)),
+        "encoder": StagedEncoder(
+            deformable_encoder(sizes, config.num_levels),
+            [
+                CountingEnhancement(
+                    COUNTERS[config.counting](sizes.width, config.count_thresholds, mask_padding=not config.parity),
+                    sizes.width,
+                    config.num_levels,
+                    channel_gate=True,
+                    mask_padding=not config.parity,
+                    norm_per_level=config.parity,
+                )
+            ],
+        ),
+        "proposals": ProposalHead(sizes.width, config.num_classes),
+        "budget": CountedBudget(config.budgets, per_batch=config.parity),
+        "selection": TopK(skip_invalid=not config.parity),
+        "content": PlaceContent(),
+        "denoising": contrastive_denoising(config, config.label_rows or config.num_classes + 1, groups="official"),
+        "decoder": DeformableDecoder(
+            decoder_layer(sizes, config.num_levels),
+            sizes.decoder_layers,
+            BoxPosition(sizes.width, in_canvas=config.parity),
+            LookForwardTwice([class_head(sizes.width, config.num_classes)], [box_head(sizes.width)], sizes.width, eps),
+        ),
+        "readout": TopScoring(config.num_detections or max(config.budgets), clip=not config.parity),
+    }
+    return DETR(**with_parts(stages, config))
+
+
+def dq_detr_criterion(config: DQDETRConfig) -> SetLoss:
+    """DINO's losses and the counter's, of weight 1."""
+    return counting_set_loss(config.loss, giou_eps=1e-6 if config.parity else 0.0)
+
+
+def counting_set_loss(config: SetLossConfig, giou_eps: float, weighting: PairWeighting | None = None) -> SetLoss:
+    """Focal, L1 and GIoU terms under Hungarian assignment, and the classification of the count."""
+    assignment = HungarianAssignment(
+        classification=config.cost_classification, l1=config.cost_l1, giou=config.cost_giou, giou_eps=giou_eps
+    )
+    return SetLoss(
+        assignment,
+        [
+            (config.classification, FocalClassification()),
+            (config.l1, L1Loss(weighting=weighting)),
+            (config.giou, GIoULoss(eps=giou_eps, weighting=weighting)),
+        ],
+        evidence_terms=[(1.0, ObjectCountLoss())],
+    )
