@@ -1,0 +1,226 @@
+"""Levels tell each other what they saw: a path from coarse to fine, then one back, over the encoder's memory.
+
+Hou et al., "Salience DETR: Enhancing Detection Transformer with Hierarchical Salience Filtering Refinement", CVPR 2024,
+cross-level token fusion (equation 10). The paths are those of PANet (Liu et al., 2018), the blocks those of RepVGG
+(Ding et al., "RepVGG: Making VGG-style ConvNets Great Again", CVPR 2021), with a gate. As in the official code, and
+unlike the paper, both branches of a block count fully instead of by alpha and 1 - alpha, activations are SiLU, the gate
+reads an attention-pooled context (Cao et al., "GCNet", 2019), and every level but the finest passes a lateral
+convolution on its way down. The official convolutions and gates read the padding of the canvas, too; here they do not
+(mask_padding=False restores it). In training, batch norms take the statistics of all cells, as officially. The official
+code has nothing like `fused`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from itertools import pairwise
+from typing import TypeVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from smidgen.nn.valid_cells import zero_padded
+from smidgen.structures import FeaturePyramid, Memory, Tokens
+
+ModuleType = TypeVar("ModuleType", bound=nn.Module)
+
+
+class CrossLevelFusion(nn.Module):
+    """A stage on the memory: every level, the coarsest included, gathers from all others.
+
+    Each level must have half as many rows and columns as the finer one, rounded up. `groups` of the blocks' 3x3
+    convolutions; `gate_reduction`: width of a gate over that of its hidden layer. mask_padding: padded cells are zero
+    before every 3x3 convolution, have no say in the gates, and come out as zero. One level passes unchanged.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_levels: int,
+        num_blocks: int = 3,
+        groups: int = 4,
+        gate_reduction: int = 16,
+        mask_padding: bool = True,
+    ) -> None:
+        super().__init__()
+        if num_levels < 1 or width % groups:
+            raise ValueError(
+                f"expected at least one level and a width that is a multiple of {groups} groups, got {num_levels} "
+                f"levels and width {width}; change model.transformer.width"
+            )
+        self.mask_padding = mask_padding
+        steps = range(num_levels - 1)
+        # Entry i of each list lies between level i and level i + 1.
+        self.lateral = nn.ModuleList(_convolution(width, width, 1) for _ in steps)
+        self.top_down = nn.ModuleList(
+            CrossStageLayer(2 * width, width, num_blocks, groups, gate_reduction) for _ in steps
+        )
+        self.downsample = nn.ModuleList(_convolution(width, width, 3, stride=2) for _ in steps)
+        self.bottom_up = nn.ModuleList(
+            CrossStageLayer(2 * width, width, num_blocks, groups, gate_reduction) for _ in steps
+        )
+        self.apply(_initialize)
+
+    def forward(self, memory: Memory, pyramid: FeaturePyramid) -> Memory:
+        """Fused tokens, to decode over and to propose from, with the evidence so far; the pyramid is not read."""
+        tokens = memory.tokens
+        self._check(tokens)
+        padding = [_padding_map(tokens, level) for level in range(len(tokens.shapes))]
+        maps = self.fuse_maps([tokens.unflatten(level) for level in range(len(tokens.shapes))], padding)
+        content = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
+        return Memory.of(tokens.with_content(content), *memory.evidence)
+
+    def fuse_maps(
+        self, maps: Sequence[Float[Tensor, "B C _ _"]], padding: Sequence[Bool[Tensor, "B _ _"]]
+    ) -> list[Float[Tensor, "B C _ _"]]:
+        """Maps of all levels, finest first, after both paths."""
+        if not self.mask_padding:
+            padding = [torch.zeros_like(mask) for mask in padding]
+        return self._bottom_up_path(self._top_down_path(maps, padding), padding)
+
+    def _top_down_path(self, maps: Sequence[Tensor], padding: Sequence[Tensor]) -> list[Tensor]:
+        """Coarse to fine. What the next path reads of all but the finest level is the lateral convolution's output."""
+        top, path = maps[-1], []
+        for step in reversed(range(len(self.lateral))):
+            coarse, fine = self.lateral[step](top), maps[step]
+            # Levels halve exactly, so that cell i reads cell i // 2 on every canvas.
+            enlarged = F.interpolate(coarse, size=(fine.shape[-2], fine.shape[-1]), mode="nearest")
+            top = self.top_down[step](torch.cat([enlarged, fine], dim=1), padding[step])
+            path.append(coarse)
+        return [top, *reversed(path)]
+
+    def _bottom_up_path(self, maps: Sequence[Tensor], padding: Sequence[Tensor]) -> list[Tensor]:
+        """Fine to coarse."""
+        path = [maps[0]]
+        for step, (downsample, layer) in enumerate(zip(self.downsample, self.bottom_up, strict=True)):
+            joined = torch.cat([downsample(path[-1]), maps[step + 1]], dim=1)
+            path.append(layer(joined, padding[step + 1]))
+        return path
+
+    def _check(self, tokens: Tokens) -> None:
+        if len(tokens.shapes) != len(self.lateral) + 1:
+            raise ValueError(f"expected tokens of {len(self.lateral) + 1} levels, got {len(tokens.shapes)}")
+        halves = [((rows + 1) // 2, (columns + 1) // 2) for rows, columns in tokens.shapes]
+        if any(half != coarse for half, (_, coarse) in zip(halves, pairwise(tokens.shapes), strict=False)):
+            raise ValueError(
+                f"expected levels that halve, rounded up, got cells {tokens.shapes}; change model.backbone.strides to "
+                "consecutive powers of 2"
+            )
+
+
+class CrossStageLayer(nn.Module):
+    """Two 1x1 convolutions of the same input, one of them followed by blocks, added (CSPNet, Wang et al., 2020)."""
+
+    def __init__(self, channels_in: int, channels: int, num_blocks: int, groups: int, gate_reduction: int) -> None:
+        super().__init__()
+        self.entry = _convolution(channels_in, channels, 1)
+        self.shortcut = _convolution(channels_in, channels, 1)
+        self.blocks = nn.ModuleList(RepVGGBlock(channels, groups, gate_reduction) for _ in range(num_blocks))
+
+    def forward(self, features: Float[Tensor, "B I H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
+        """The layer's map, zero in the padding."""
+        refined = zero_padded(self.entry(features), padding)
+        for block in self.blocks:
+            refined = block(refined, padding)
+        return zero_padded(refined + self.shortcut(features), padding)
+
+
+class RepVGGBlock(nn.Module):
+    """x + gate(SiLU(branches(x))): the paper's RepVGGPlus block.
+
+    branches: `TwoBranches` to train; one convolution once `fused`.
+    """
+
+    def __init__(self, channels: int, groups: int, gate_reduction: int) -> None:
+        super().__init__()
+        self.branches: nn.Module = TwoBranches(channels, groups)
+        self.gate = AttentionPooledGate(channels, gate_reduction)
+
+    def forward(self, features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
+        """The block's map, zero in the padding; `features` must be zero there."""
+        return features + zero_padded(self.gate(F.silu(self.branches(features)), padding), padding)
+
+
+class TwoBranches(nn.Module):
+    """A 3x3 and a 1x1 group convolution, each with its own batch norm, added."""
+
+    def __init__(self, channels: int, groups: int) -> None:
+        super().__init__()
+        self.square = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, groups=groups, bias=False), nn.BatchNorm2d(channels)
+        )
+        self.pointwise = nn.Sequential(
+            nn.Conv2d(channels, channels, 1, groups=groups, bias=False), nn.BatchNorm2d(channels)
+        )
+
+    def forward(self, features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Sum of the branches."""
+        return self.square(features) + self.pointwise(features)
+
+    @torch.no_grad()
+    def fused(self) -> nn.Conv2d:
+        """The one 3x3 convolution that computes the same with the running statistics (RepVGG, section 3.3)."""
+        square = fuse_conv_bn_eval(self.square[0], self.square[1])
+        pointwise = fuse_conv_bn_eval(self.pointwise[0], self.pointwise[1])
+        assert square.bias is not None and pointwise.bias is not None
+        square.weight += F.pad(pointwise.weight, (1, 1, 1, 1))
+        square.bias += pointwise.bias
+        return square
+
+
+class AttentionPooledGate(nn.Module):
+    """One factor in (0, 1) per channel, from a context that is a learned average over the cells of the map."""
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.pooling = nn.Conv2d(channels, 1, 1)
+        self.squeeze = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.expand = nn.Conv2d(hidden, channels, 1, bias=False)
+
+    def forward(self, features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
+        """`features`, gated; padded cells are left out of the average."""
+        score = self.pooling(features)
+        # Not minus infinity: a map without a valid cell must not become NaN.
+        score = score.masked_fill(padding[:, None], torch.finfo(score.dtype).min)
+        weight = score.flatten(2).softmax(dim=-1)
+        context = features.flatten(2) @ weight.transpose(1, 2)
+        gate = self.expand(F.relu(self.squeeze(context[..., None]))).sigmoid()
+        return features * gate
+
+
+def fused(module: ModuleType) -> ModuleType:
+    """A copy of `module` (a fusion, or a whole detector) in which every block has one convolution with bias.
+
+    Exact with running statistics only. Raises ValueError for a module in training mode.
+    """
+    if any(part.training for part in module.modules() if isinstance(part, RepVGGBlock)):
+        raise ValueError("expected a module in evaluation mode, whose norms no longer change; call module.eval() first")
+    copy = deepcopy(module)
+    for block in copy.modules():
+        if isinstance(block, RepVGGBlock) and isinstance(block.branches, TwoBranches):
+            block.branches = block.branches.fused()
+    return copy
+
+
+def _convolution(channels_in: int, channels: int, size: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels, size, stride, (size - 1) // 2, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.SiLU(),
+    )
+
+
+def _initialize(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_uniform_(module.weight, a=1)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _padding_map(tokens: Tokens, level: int) -> Bool[Tensor, "B H W"]:
+    return tokens.padding[:, tokens.starts[level] : tokens.starts[level + 1]].unflatten(1, tokens.shapes[level])
