@@ -159,13 +159,13 @@ class TwoBranches(nn.Module):
 
     def forward(self, features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """Sum of the branches."""
-        return self.square(features) + self.pointwise(features)
+        total: Tensor = self.square(features) + self.pointwise(features)
+        return total
 
     @torch.no_grad()
     def fused(self) -> nn.Conv2d:
         """The one 3x3 convolution that computes the same with the running statistics (RepVGG, section 3.3)."""
-        square = fuse_conv_bn_eval(self.square[0], self.square[1])
-        pointwise = fuse_conv_bn_eval(self.pointwise[0], self.pointwise[1])
+        square, pointwise = _folded(self.square), _folded(self.pointwise)
         assert square.bias is not None and pointwise.bias is not None
         square.weight += F.pad(pointwise.weight, (1, 1, 1, 1))
         square.bias += pointwise.bias
@@ -189,7 +189,7 @@ class AttentionPooledGate(nn.Module):
         score = score.masked_fill(padding[:, None], torch.finfo(score.dtype).min)
         weight = score.flatten(2).softmax(dim=-1)
         context = features.flatten(2) @ weight.transpose(1, 2)
-        gate = self.expand(F.relu(self.squeeze(context[..., None]))).sigmoid()
+        gate: Tensor = self.expand(F.relu(self.squeeze(context[..., None]))).sigmoid()
         return features * gate
 
 
@@ -215,6 +215,13 @@ def _convolution(channels_in: int, channels: int, size: int, stride: int = 1) ->
     )
 
 
+def _folded(branch: nn.Sequential) -> nn.Conv2d:
+    """The branch's convolution with its norm's running statistics in weight and bias."""
+    convolution, norm = branch
+    assert isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d | nn.SyncBatchNorm)
+    return fuse_conv_bn_eval(convolution, norm)
+
+
 def _initialize(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_uniform_(module.weight, a=1)
@@ -223,4 +230,5 @@ def _initialize(module: nn.Module) -> None:
 
 
 def _padding_map(tokens: Tokens, level: int) -> Bool[Tensor, "B H W"]:
-    return tokens.padding[:, tokens.starts[level] : tokens.starts[level + 1]].unflatten(1, tokens.shapes[level])
+    padding = tokens.padding[:, tokens.starts[level] : tokens.starts[level + 1]]
+    return padding.reshape(-1, *tokens.shapes[level])
