@@ -56,7 +56,7 @@ class ScaleWeighting:
         self, supervised: SupervisedSet, boxes_cxcywh: Float[Tensor, "M 4"], progress: float
     ) -> Float[Tensor, " M"]:
         """The pairs' weights divided by their mean; boxes_cxcywh: of their objects. Empty where nothing is matched."""
-        weights = self.weights_of(self._sides_px(supervised, boxes_cxcywh), progress)
+        weights = self.weights_of(self.sides_px(supervised, boxes_cxcywh), progress)
         return weights / self._mean(weights)
 
     def weights_of(self, sides_px: Float[Tensor, " M"], progress: float) -> Float[Tensor, " M"]:
@@ -67,10 +67,8 @@ class ScaleWeighting:
             weights = weights.masked_fill(sides_px < edge, weight)
         return 1 + (weights - 1) * self._remaining(progress)
 
-    def _remaining(self, progress: float) -> float:
-        return max(0.0, 1 - progress / self.decay) if self.decay else 1.0
-
-    def _sides_px(self, supervised: SupervisedSet, boxes_cxcywh: Float[Tensor, "M 4"]) -> Float[Tensor, " M"]:
+    def sides_px(self, supervised: SupervisedSet, boxes_cxcywh: Float[Tensor, "M 4"]) -> Float[Tensor, " M"]:
+        """Side of each pair's object: square root of its box's area in pixels of the network input."""
         if self.constant_side_px is not None:
             # float32 as in the official code: in which bin a side of exactly 4 px falls depends on its rounding.
             sizes_px = boxes_cxcywh[:, 2:].float() * self.constant_side_px
@@ -80,6 +78,9 @@ class ScaleWeighting:
             boxes_xyxy = boxes_xyxy[supervised.matches.flat_target(supervised.targets)]
             sizes_px = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
         return sizes_px.prod(-1).sqrt()
+
+    def _remaining(self, progress: float) -> float:
+        return max(0.0, 1 - progress / self.decay) if self.decay else 1.0
 
     def _mean(self, weights: Float[Tensor, " M"]) -> Float[Tensor, ""]:
         """Over the pairs of all processes; every process asks for the same sets in the same order."""

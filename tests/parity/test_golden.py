@@ -9,6 +9,8 @@ import pytest
 from golden import Case, cases, golden_folder
 from runners_attention import run_msdeform_attn
 from runners_baselines import run_baseline, run_cdn, run_dino_eval
+from runners_fusion_and_suppression import run_neck, run_nms_selection
+from runners_lsq_losses import run_matcher_losses, run_scale_weights
 from runners_salience import (
     run_cdn_queries,
     run_detector_eval,
@@ -18,7 +20,6 @@ from runners_salience import (
     run_salience_targets,
     run_transformer_eval,
 )
-from runners_fusion_and_suppression import run_neck, run_nms_selection
 
 RUNNERS: dict[str, Callable[[Case], None]] = {
     "baselines/deformable_two_stage": run_baseline,
@@ -27,6 +28,8 @@ RUNNERS: dict[str, Callable[[Case], None]] = {
     "baselines/dino": run_baseline,
     "lsq_detr/dino_eval": run_dino_eval,
     "lsq_detr/cdn": run_cdn,
+    "lsq_detr/scale_weights": run_scale_weights,
+    "lsq_detr/matcher_losses": run_matcher_losses,
     "salience_detr/msdeform_attn": run_msdeform_attn,
     "salience_detr/salience_targets": run_salience_targets,
     "salience_detr/salience_encoder": run_salience_encoder,
@@ -48,9 +51,7 @@ PENDING: frozenset[str] = frozenset(
             for kind in (
                 "ccm_cgfe",
                 "stratified_topk",
-                "scale_weights",
                 "full_eval",
-                "matcher_losses",
                 "train_step",
             )
         ),
