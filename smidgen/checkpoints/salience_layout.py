@@ -6,6 +6,21 @@ from dataclasses import replace
 
 from smidgen.checkpoints.detr_layouts import RELATION_DETR
 
+_FUSION = (
+    (r"^encoder\.stages\.0\.lateral\.", r"transformer.neck.lateral_convs."),
+    (r"^encoder\.stages\.0\.top_down\.", r"transformer.neck.layer_blocks."),
+    (r"^encoder\.stages\.0\.downsample\.", r"transformer.neck.downsample_blocks."),
+    (r"^encoder\.stages\.0\.bottom_up\.", r"transformer.neck.pan_blocks."),
+    (r"(layer_blocks|pan_blocks)\.(\d+)\.entry\.", r"\1.\2.conv1."),
+    (r"(layer_blocks|pan_blocks)\.(\d+)\.shortcut\.", r"\1.\2.conv2."),
+    (r"(layer_blocks|pan_blocks)\.(\d+)\.blocks\.", r"\1.\2.bottlenecks."),
+    (r"(\.bottlenecks\.\d+)\.branches\.square\.", r"\1.conv1."),
+    (r"(\.bottlenecks\.\d+)\.branches\.pointwise\.", r"\1.conv2."),
+    (r"(\.bottlenecks\.\d+)\.gate\.pooling\.", r"\1.se_module.conv_mask."),
+    (r"(\.bottlenecks\.\d+)\.gate\.squeeze\.", r"\1.se_module.se_module.0."),
+    (r"(\.bottlenecks\.\d+)\.gate\.expand\.", r"\1.se_module.se_module.2."),
+)
+
 SALIENCE_DETR = replace(
     RELATION_DETR,
     source="Salience DETR's original code",
@@ -21,6 +36,7 @@ SALIENCE_DETR = replace(
         (r"^encoder\.encoder\.background\.row\.", r"transformer.encoder.background_embedding.row_embed."),
         (r"^encoder\.encoder\.background\.column\.", r"transformer.encoder.background_embedding.col_embed."),
         (r"^encoder\.encoder\.", r"encoder."),
+        *_FUSION,
         *RELATION_DETR.rules,
     ),
     has=("transformer.alpha", "transformer.enc_mask_predictor."),

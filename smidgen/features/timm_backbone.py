@@ -51,6 +51,8 @@ class TimmBackbone(nn.Module):
         self.indices = tuple(reductions.index(stride) for stride in strides)
         self.strides = tuple(strides)
         self.channels = tuple(feature_info.channels()[index] for index in self.indices)
+        # Window transformers of timm give maps as batch, rows, columns, channels.
+        self.channels_last = getattr(self.body, "output_fmt", None) == "NHWC"
         if norm == "frozen":
             self.body = freeze_batch_norm_2d(self.body)
             self._freeze([info["module"] for info in feature_info.get_dicts()][:frozen_stages])
@@ -58,7 +60,8 @@ class TimmBackbone(nn.Module):
     def forward(self, images: ImageBatch) -> FeaturePyramid:
         """Maps of the chosen strides; `images` must be normalized."""
         maps = self.body(images.pixels)
-        return FeaturePyramid.of([maps[index] for index in self.indices], images.padding, self.strides)
+        maps = [maps[index].permute(0, 3, 1, 2) if self.channels_last else maps[index] for index in self.indices]
+        return FeaturePyramid.of(maps, images.padding, self.strides)
 
     def _freeze(self, stages: Sequence[str]) -> None:
         """Everything up to the end of the last of these stages, in the order in which the network was built."""

@@ -60,10 +60,14 @@ class SalienceLoss:
         """What the maps should say, level after level, in [0, 1]."""
         limits = _ranges(self.limits_px, len(maps.logits))
         by_image = [
-            torch.cat([
-                level_targets(target.boxes_xyxy, (level.shape[-2], level.shape[-1]), maps.canvas_hw, limit).flatten()
-                for level, limit in zip(maps.logits, limits, strict=True)
-            ])
+            torch.cat(
+                [
+                    level_targets(
+                        target.boxes_xyxy, (level.shape[-2], level.shape[-1]), maps.canvas_hw, limit
+                    ).flatten()
+                    for level, limit in zip(maps.logits, limits, strict=True)
+                ]
+            )
             for target in targets
         ]
         return torch.stack(by_image)
@@ -128,7 +132,8 @@ def _ranges(limits_px: tuple[float, ...] | None, num_levels: int) -> list[tuple[
         return [(-1.0, math.inf)] * num_levels
     if len(limits_px) != num_levels:
         raise ValueError(
-            f"expected one salience limit for each of {num_levels} levels, got {limits_px}; change model.level_limits_px"
+            f"expected one salience limit for each of {num_levels} levels, got {limits_px}; "
+            "change model.level_limits_px"
         )
     return list(zip((-1.0, *limits_px[:-1]), limits_px, strict=True))
 

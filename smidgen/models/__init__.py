@@ -4,7 +4,7 @@ built.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatch
@@ -75,8 +75,31 @@ NANO: dict[str, Any] = {
 }
 
 
-def _sizes(module: str, builder: str, config: str, about: str, **variant: Any) -> dict[str, Entry]:
-    """Size suffix -> entry; `variant` holds what the variant changes at every size."""
+# Backbones of the larger sizes, as the papers use them: the first stage is frozen.
+LARGE: dict[str, tuple[str, dict[str, Any]]] = {
+    "swin_l": (
+        "Swin-L",
+        {"name": "swin_large_patch4_window7_224", "frozen_stages": 1, "options": {"strict_img_size": False}},
+    ),
+    "convnext_l": ("ConvNeXt-L", {"name": "convnext_large", "frozen_stages": 1}),
+    "focalnet_l": ("FocalNet-L", {"name": "focalnet_large_fl4", "frozen_stages": 1}),
+}
+
+
+def _sizes(
+    module: str,
+    builder: str,
+    config: str,
+    about: str,
+    *,
+    nano: Mapping[str, Any] | None = None,
+    large: Sequence[str] = (),
+    **variant: Any,
+) -> dict[str, Entry]:
+    """Size suffix -> entry; `variant` holds what the variant changes at every size, `nano` what it changes there only.
+
+    large: keys of LARGE that exist as sizes, too.
+    """
     path = f"smidgen.models.{module}"
 
     def entry(size: str, settings: Mapping[str, Any]) -> Entry:
@@ -84,8 +107,12 @@ def _sizes(module: str, builder: str, config: str, about: str, **variant: Any) -
             f"{path}:{config}", f"{path}:{builder}", f"{path}:{builder}_criterion", settings, f"{about}, {size}"
         )
 
-    nano = _merged(NANO, {**variant, "num_levels": variant.get("num_levels", 4) - 1})
-    return {"_r50": entry("ResNet-50", variant), "_nano": entry("for two CPU cores", nano)}
+    small = _merged(_merged(NANO, {**variant, "num_levels": variant.get("num_levels", 4) - 1}), nano or {})
+    sizes = {"_r50": entry("ResNet-50", variant), "_nano": entry("for two CPU cores", small)}
+    for size in large:
+        words, backbone = LARGE[size]
+        sizes[f"_{size}"] = entry(words, _merged(variant, {"backbone": backbone}))
+    return sizes
 
 
 def _named(name: str, sizes: Mapping[str, Entry]) -> dict[str, Entry]:
@@ -119,6 +146,40 @@ CATALOGUE: dict[str, Entry] = {
         _sizes("dino", "dino", "DINOConfig", "DINO from stride 4", num_levels=5, backbone={"strides": [4, 8, 16, 32]}),
     ),
     **_named("dino_plus", _sizes("dino_plus", "dino_plus", "DINOPlusConfig", "DINO with position relation")),
+    **_named(
+        "salience_detr",
+        _sizes(
+            "salience_detr",
+            "salience_detr",
+            "SalienceDETRConfig",
+            "Salience DETR",
+            large=("swin_l", "convnext_l", "focalnet_l"),
+            nano={
+                "level_ratios": [0.4, 0.8, 1.0],
+                "layer_ratios": [1.0, 0.6],
+                "level_limits_px": [64, 128, 99999],
+                "densely_attended": 100,
+            },
+        ),
+    ),
+    **_named(
+        "salience_detr_5scale",
+        _sizes(
+            "salience_detr",
+            "salience_detr",
+            "SalienceDETRConfig",
+            "Salience DETR from stride 4 to 32, as released",
+            nano={
+                "backbone": {"strides": [4, 8, 16]},
+                "level_ratios": [0.4, 0.8, 1.0],
+                "layer_ratios": [1.0, 0.6],
+                "level_limits_px": [64, 128, 99999],
+                "densely_attended": 100,
+            },
+            backbone={"strides": [4, 8, 16, 32]},
+            background_rows=500,
+        ),
+    ),
 }
 
 # (stage, name) -> factory(config) of parts registered from outside.

@@ -29,14 +29,16 @@ def backbone(config: BackboneConfig, pretrained: bool) -> TimmBackbone:
     )
 
 
+def encoder_layer(sizes: TransformerConfig, num_levels: int) -> Callable[[], DeformableEncoderLayer]:
+    """A maker of encoder layers."""
+    return lambda: DeformableEncoderLayer(
+        sizes.width, sizes.num_heads, num_levels, sizes.num_points, sizes.feed_forward, sizes.dropout
+    )
+
+
 def deformable_encoder(sizes: TransformerConfig, num_levels: int) -> DeformableEncoder:
     """An encoder over all tokens."""
-    return DeformableEncoder(
-        lambda: DeformableEncoderLayer(
-            sizes.width, sizes.num_heads, num_levels, sizes.num_points, sizes.feed_forward, sizes.dropout
-        ),
-        sizes.encoder_layers,
-    )
+    return DeformableEncoder(encoder_layer(sizes, num_levels), sizes.encoder_layers)
 
 
 def decoder_layer(sizes: TransformerConfig, num_levels: int) -> Callable[[], DeformableDecoderLayer]:

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
 import torch
 from golden import Case
 from torch import Tensor
 
+from smidgen.checkpoints.salience_layout import SALIENCE_DETR
 from smidgen.queries.suppressed_topk import SuppressedTopK
 from smidgen.structures import Memory, Proposals, QueryBudget, Tokens
 from smidgen.tokens.cross_level_fusion import CrossLevelFusion
-
-# Our names inside the fusion to the official ones inside the neck.
-FUSION_RULES: tuple[tuple[str, str], ...] = (
-    (r"^lateral\.", r"lateral_convs."),
-    (r"^top_down\.", r"layer_blocks."),
-    (r"^downsample\.", r"downsample_blocks."),
-    (r"^bottom_up\.", r"pan_blocks."),
-    (r"^(layer_blocks|pan_blocks)\.(\d+)\.entry\.", r"\1.\2.conv1."),
-    (r"^(layer_blocks|pan_blocks)\.(\d+)\.shortcut\.", r"\1.\2.conv2."),
-    (r"^(layer_blocks|pan_blocks)\.(\d+)\.blocks\.", r"\1.\2.bottlenecks."),
-    (r"(\.bottlenecks\.\d+)\.branches\.square\.", r"\1.conv1."),
-    (r"(\.bottlenecks\.\d+)\.branches\.pointwise\.", r"\1.conv2."),
-    (r"(\.bottlenecks\.\d+)\.gate\.pooling\.", r"\1.se_module.conv_mask."),
-    (r"(\.bottlenecks\.\d+)\.gate\.squeeze\.", r"\1.se_module.se_module.0."),
-    (r"(\.bottlenecks\.\d+)\.gate\.expand\.", r"\1.se_module.se_module.2."),
-)
 
 
 def run_neck(case: Case) -> None:
@@ -53,9 +36,7 @@ def run_neck(case: Case) -> None:
 
 
 def _official_name(name: str) -> str:
-    for pattern, replacement in FUSION_RULES:
-        name = re.sub(pattern, replacement, name)
-    return name
+    return SALIENCE_DETR.official_name(f"encoder.stages.0.{name}").removeprefix("transformer.neck.")
 
 
 def _compare_maps(case: Case, prefix: str, fusion: CrossLevelFusion) -> None:
