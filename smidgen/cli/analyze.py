@@ -1,0 +1,69 @@
+"""`smidgen analyze`: pictures and tables of what a model does with its images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from smidgen.cli.options import AsJson, BatchSize, Data, Device, Run, chosen_device
+from smidgen.cli.output import Result, say, table
+from smidgen.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from smidgen.analysis.explanation import Explanation
+
+
+def analyze(
+    run: Run,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for explanation.html, tables.json and the pictures.")],
+    split: Annotated[str, typer.Option(help="Which images: train, val, test ...")] = "val",
+    images: Annotated[int, typer.Option(min=0, help="How many of the first images are drawn.")] = 6,
+    batch_size: BatchSize = 2,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> Result:
+    """Explain a model: salience, refined tokens, where queries start, counted objects; writes pictures and a page."""
+    from smidgen.analysis import explain
+    from smidgen.checkpoints import load
+    from smidgen.data import open_dataset
+
+    model = load(run, chosen_device(device))
+    dataset = open_dataset(data, split)
+    say(f"{dataset.layout}: {len(dataset)} images of {dataset.split}")
+    for line in dataset.notes.lines():
+        say(f"  note: {line}")
+    with Progress("images", len(dataset)) as progress:
+        found = explain(
+            model, dataset, out, images=images, batch_size=batch_size, progress=lambda done, _: progress.at(done)
+        )
+    return Result(_values(found, out), lambda console: _show(found, console))
+
+
+def _values(found: Explanation, out: Path) -> dict[str, Any]:
+    return {
+        "out": str(out),
+        "page": str(found.page),
+        "tables": str(found.tables),
+        "pictures": [str(file) for file in found.pictures],
+        "query_levels": None if found.origins is None else found.origins.to_json(),
+        "counting": None if found.counting is None else found.counting.to_json(),
+        "missing": found.missing,
+    }
+
+
+def _show(found: Explanation, console: Console) -> None:
+    if found.origins is not None:
+        values = found.origins.to_json()
+        columns = ["level on which the query started", *(f"stride {stride}" for stride in values["strides"])]
+        rows = [["all queries", *values["queries"]]]
+        rows += [[f"objects {row['size']}", *row["matched_by_level"]] for row in values["by_size"]]
+        console.print(table("Queries", columns, rows))
+    if found.counting is not None:
+        console.print(f"counted into the right class: {found.counting.accuracy:.1%} of images", markup=False)
+    for kind, reason in found.missing.items():
+        console.print(f"no {kind.replace('_', ' ')}: {reason}", markup=False)
+    console.print(f"{len(found.pictures)} pictures, explained in {found.page}", markup=False)

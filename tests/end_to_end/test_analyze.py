@@ -1,0 +1,129 @@
+"""`smidgen analyze` through the command line: pictures, tables and a page, and what a user gets wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+import smidgen.analysis.explanation as explanation
+from smidgen import create_model
+from smidgen.__main__ import main
+from smidgen.analysis.observation import Observation, observe
+from smidgen.checkpoints import load, save
+from smidgen.data import open_dataset
+from smidgen.data.synthetic import SceneConfig, generate
+from smidgen.structures import ActiveTokens, Classes
+from smidgen.tokens.object_counting import ObjectCount
+from smidgen.tokens.salience_filtering import SalienceMaps
+
+SIZES = {
+    "num_queries": 12,
+    "num_levels": 2,
+    "backbone": {"options": {"channels": [16, 16, 16, 16], "stem_width": 32}, "strides": [16, 32]},
+    "transformer": {"width": 32, "num_heads": 2, "feed_forward": 32, "encoder_layers": 1, "decoder_layers": 1},
+    "preprocessing": {"short_side": 64, "long_side": 96},
+}
+CLASSES = Classes(("person", "car"), (5, 1))  # another order than in the data, and one class of it is missing
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("scenes")
+    scenes = SceneConfig(size_wh=(96, 64), objects=(1, 4), side_px=(6.0, 16.0), classes=("car", "truck", "person"))
+    generate(root, scenes, splits={"train": 1, "val": 3})
+    return root
+
+
+def checkpoint(folder: Path, name: str) -> Path:
+    return save(create_model(name, classes=CLASSES, **SIZES), folder)
+
+
+def analyze(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
+    capsys.readouterr()
+    code = main(["analyze", *map(str, arguments), "--device", "cpu", "--json"])
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err
+    return code, json.loads(out)
+
+
+def test_a_two_stage_model_is_explained_by_where_its_queries_start(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "explained"
+    code, answer = analyze(capsys, checkpoint(tmp_path / "m", "dino_nano"), "--data", data, "--out", out, "--images", 2)
+    assert code == 0
+    assert (
+        sorted(Path(file).name.split("_", 2)[-1] for file in answer["pictures"])
+        == [
+            "query_levels.png",
+            "query_starts.png",
+            "query_starts.png",
+        ]
+        or len(answer["pictures"]) == 3
+    )
+    assert all(Image.open(file).size[0] > 600 for file in answer["pictures"])
+    assert sum(answer["query_levels"]["queries"]) == 3 * 12 and answer["counting"] is None
+    assert set(answer["missing"]) == {"salience", "refined_tokens", "counting"}
+    tables = json.loads((out / "tables.json").read_text())
+    assert tables["query_levels"] == answer["query_levels"] and len(tables["images"]) == 2
+
+
+def test_the_page_needs_nothing_else_and_names_what_there_is_not(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "explained"
+    run = checkpoint(tmp_path / "m", "deformable_detr_one_stage_nano")
+    code, answer = analyze(capsys, run, "--data", data, "--out", out)
+    page = (out / "explanation.html").read_text(encoding="utf-8")
+    assert code == 0 and answer["pictures"] == [] and answer["query_levels"] is None
+    assert "no: its queries start at learned places" in page and "no: it does not count objects" in page
+    assert all(source.startswith("data:image/") for source in re.findall(r'src="([^"]*)"', page))
+
+
+def test_all_sections_stand_on_the_page_of_a_model_with_all_evidence(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explanation, "observe", observe_with_evidence)
+    model = load(checkpoint(tmp_path / "m", "dino_nano"))
+    found = explanation.explain(model, open_dataset(data, "val"), tmp_path / "out", images=1)
+    page = found.page.read_text(encoding="utf-8")
+    assert found.missing == {} and found.counting is not None and len(found.counting.images) == 3
+    assert {file.stem.removeprefix("001_") for file in found.pictures} >= {"query_levels", "counting"}
+    assert len(found.pictures) == len(re.findall("<figure>", page)) == 5
+    assert all(heading in page for heading in ("Salience over the image", "Tokens refined", "Counted and true"))
+
+
+def observe_with_evidence(model: Any, images: Any, targets: Any) -> Observation:
+    seen = observe(model, images, targets)
+    assert seen.tokens is not None
+    batch, canvas_hw = len(seen), (images.pixels.shape[2], images.pixels.shape[3])
+    refined = ActiveTokens(torch.zeros(batch, 1, dtype=torch.long), torch.zeros(batch, 1, dtype=torch.bool))
+    maps = SalienceMaps(tuple(torch.zeros(batch, *shape) for shape in seen.tokens.shapes), (refined,), canvas_hw)
+    counted = ObjectCount(torch.eye(3)[torch.ones(batch, dtype=torch.long)], (1, 4))
+    return replace(seen, output=replace(seen.output, evidence=(maps, counted)))
+
+
+def test_objects_of_classes_that_the_model_lacks_are_left_out(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = open_dataset(data, "val")
+    known = [dataset.classes.names.index(name) for name in CLASSES.names]
+    expected = sum(int(label) in known for record in dataset.records for label in record.labels)
+    run = checkpoint(tmp_path / "m", "dino_nano")
+    _, answer = analyze(capsys, run, "--data", data, "--out", tmp_path / "out", "--images", 0)
+    assert sum(row["objects"] for row in answer["query_levels"]["by_size"]) == expected
+
+
+def test_what_a_user_gets_wrong_ends_with_two(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = checkpoint(tmp_path / "m", "dino_nano")
+    code, answer = analyze(capsys, run, "--data", data, "--out", tmp_path / "o", "--split", "tset")
+    assert code == 2 and "error" in answer
+    code, answer = analyze(capsys, tmp_path / "nothing", "--data", data, "--out", tmp_path / "o")
+    assert code == 2 and "error" in answer and not (tmp_path / "o").exists()
