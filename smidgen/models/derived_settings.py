@@ -6,7 +6,7 @@ levels. On other data these numbers are wrong (VisDrone has 53 objects per image
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 AUTO = "auto"
+DERIVED = ("quotas", "count_thresholds")
 CELLS_PER_SIDE = 4
 LEAST_QUERIES = 20
 
@@ -63,23 +64,17 @@ def resolved(config: Any, sides_px: npt.NDArray[np.float64], counts: npt.NDArray
 
     sides_px, counts: of the training images, see `derived_quotas` and `derived_thresholds`.
     """
-    changes: dict[str, Any] = {}
-    if asks(config, "quotas"):
-        changes["quotas"] = derived_quotas(sides_px, memory_strides(config), config.budgets)
-    if asks(config, "count_thresholds"):
-        changes["count_thresholds"] = derived_thresholds(counts, len(config.budgets))
+    rules: dict[str, Callable[[], Any]] = {
+        "quotas": lambda: derived_quotas(sides_px, memory_strides(config), config.budgets),
+        "count_thresholds": lambda: derived_thresholds(counts, len(config.budgets)),
+    }
+    changes = {field: rules[field]() for field in open_fields(config)}
     return replace(config, **changes) if changes else config
 
 
-def asks(config: Any, field: str) -> bool:
-    """Whether the configuration has this field and leaves it to the data."""
-    value = getattr(config, field, None)
-    return isinstance(value, str) and value == AUTO
-
-
-def derived_fields(config: Any) -> tuple[str, ...]:
+def open_fields(config: Any) -> tuple[str, ...]:
     """Names of the fields that the configuration leaves to the data."""
-    return tuple(field for field in ("quotas", "count_thresholds") if asks(config, field))
+    return tuple(field for field in DERIVED if getattr(config, field, None) == AUTO)
 
 
 def memory_strides(config: Any) -> tuple[int, ...]:
@@ -97,7 +92,3 @@ def _shares(histogram: npt.NDArray[np.int64], budget: int) -> tuple[float, ...]:
     shares = np.round(occupied * floor + spread * histogram / histogram.sum(), 4)
     shares[shares.argmax()] += 1 - shares.sum()  # what rounding to readable numbers took or gave
     return tuple(round(float(share), 4) for share in shares)
-
-
-Quotas = Mapping[int, tuple[float, ...]]
-"""Budget of queries -> share of each level, finest first."""

@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from smidgen.data import DetectionDataset, open_dataset
+from smidgen.data import DetectionDataset, objects_per_image, open_dataset
 from smidgen.data.image_files import shown
+from smidgen.data.object_sizes import object_sides_px
 from smidgen.evaluation import bootstrap_intervals, evaluate, load_protocol
 from smidgen.evaluation.evaluation import Evaluation
-from smidgen.models import create_criterion, create_model, trainable_from_scratch
+from smidgen.models import create_criterion, create_model, derived_settings, trainable_from_scratch
 from smidgen.recipes.experiment import DataConfig, EvaluationConfig, Experiment, as_plain
 from smidgen.structures import Classes
 from smidgen.training import TrainingResult, train
@@ -46,6 +47,7 @@ def run_experiment(
     """
     load_protocol(experiment.evaluation.protocol)  # before hours are spent
     datasets = open_datasets(experiment.data, say)
+    experiment = derived(experiment, datasets.training, say)
     experiment = resolved(experiment, datasets.training.classes, has_weights=resume or init is not None)
     model = build(experiment, datasets.training.classes, None if resume else init, say, fresh=not resume)
     return train(
@@ -71,6 +73,17 @@ def open_datasets(config: DataConfig, say: Say = print) -> Datasets:
     validation = training if same else _open(config, config.validation_split, say)
     _require_shared_classes(training, validation)
     return Datasets(training, validation)
+
+
+def derived(experiment: Experiment, dataset: DetectionDataset, say: Say = print) -> Experiment:
+    """What the training images decide where the model's settings say "auto", said in one line."""
+    fields = derived_settings.open_fields(experiment.model)
+    if not fields:
+        return experiment
+    sides_px = object_sides_px(dataset, experiment.model.preprocessing)
+    model = derived_settings.resolved(experiment.model, sides_px, objects_per_image(dataset).counts)
+    say("derived from the data: " + "; ".join(f"model.{field} = {getattr(model, field)}" for field in fields))
+    return replace(experiment, model=model)
 
 
 def resolved(experiment: Experiment, classes: Classes, *, has_weights: bool) -> Experiment:
