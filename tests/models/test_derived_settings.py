@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smidgen.data.dataset import DetectionDataset, Record
 from smidgen.models.derived_settings import (
     derived_quotas,
     derived_thresholds,
@@ -19,6 +21,9 @@ from smidgen.models.derived_settings import (
     open_fields,
     resolved,
 )
+from smidgen.recipes.experiment import Experiment, as_plain
+from smidgen.recipes.running import derived
+from smidgen.structures import Classes, Preprocessing
 
 STRIDES = (4, 8, 16, 32)
 
@@ -37,6 +42,7 @@ class _Settings:
     budgets: tuple[int, ...] = (100, 400)
     quotas: Any = "auto"
     count_thresholds: Any = "auto"
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
 
 def test_an_object_belongs_to_the_coarsest_level_that_sees_its_side_in_four_cells():
@@ -102,6 +108,27 @@ def test_auto_fields_are_replaced_and_others_kept():
     kept = _Settings(quotas={100: (1.0,)}, count_thresholds=(7,))
     assert resolved(kept, sides_px, counts) is kept
     assert open_fields(_Settings(quotas="paper")) == ("count_thresholds",)
+
+
+def test_a_run_says_what_it_derived_and_keeps_it_in_its_experiment():
+    image = Record(
+        Path("a.png"),
+        image_id=1,
+        size_hw=(100, 200),
+        boxes_xyxy=np.array([[0, 0, 3, 3], [5, 5, 45, 45]], dtype=np.float32),
+        labels=np.zeros(2, dtype=np.int64),
+        ignore_xyxy=np.zeros((0, 4), dtype=np.float32),
+    )
+    dataset = DetectionDataset(Path("set"), "coco", "train", Classes.numbered(1), (image,))
+    said: list[str] = []
+    experiment = Experiment(system="stratified", model=_Settings(preprocessing=Preprocessing(short_side=100)))
+    experiment = derived(experiment, dataset, said.append)
+    # Side 3 belongs to stride 4, side 40 to stride 8.
+    assert experiment.model.quotas[400] == pytest.approx((0.5, 0.5, 0, 0))
+    assert experiment.model.count_thresholds == (2,)
+    assert len(said) == 1 and "model.quotas" in said[0] and "model.count_thresholds = (2,)" in said[0]
+    assert as_plain(experiment)["model"]["quotas"] == {100: [0.5, 0.5, 0, 0], 400: [0.5, 0.5, 0, 0]}
+    assert derived(experiment, dataset, said.append) is experiment and len(said) == 1
 
 
 def test_a_system_without_such_fields_is_left_alone():
