@@ -152,13 +152,9 @@ def _mean(values: npt.NDArray[Any]) -> float | None:
 
 
 def _level_title(row: dict[str, Any]) -> str:
-    def shown(value: float | None) -> str:
-        return "-" if value is None else f"{value:.3f}"
-
-    return (
-        f"stride {row['stride']} px: mean {shown(row['mean_on_objects'])} on objects, "
-        f"{shown(row['mean_elsewhere'])} elsewhere"
-    )
+    named = {"on objects": row["mean_on_objects"], "elsewhere": row["mean_elsewhere"]}
+    means = ", ".join(f"{value:.3f} {where}" for where, value in named.items() if value is not None)
+    return f"stride {row['stride']} px: mean {means}"
 
 
 def _refined(layer: ActiveTokens, index: int) -> npt.NDArray[np.int64]:
