@@ -47,7 +47,7 @@ class LSQDETRConfig:
     """Defaults: AI-TOD-v2, R50 (released code). `parts` names registered parts that replace stages.
 
     count_thresholds: where the classes of object counts begin, a property of the data set; budgets: queries of each
-    class. quotas: how each budget is shared out among the levels, "paper" or a table, or "auto" to have it measured on a
+    class. quotas: how each budget is shared out among the levels, "paper" or a table; "auto" must be resolved from a
     data set before the model is built. scale_bins_px, scale_weights, scale_decay: of `ScaleWeighting`.
     num_detections: None = the largest budget. label_rows: as in `DINOConfig`; official files have 92.
     """
@@ -129,7 +129,7 @@ def lsq_detr_criterion(config: LSQDETRConfig) -> SetLoss:
 def _resolved(quotas: Quotas | Literal["paper", "auto"]) -> Quotas:
     if quotas == "auto":
         raise ValueError(
-            'expected a table of shares per query budget to build the model, got quotas="auto": it must be resolved from '
-            "a data set first; give model.quotas a table, or leave it at the paper's"
+            'expected a table of shares per query budget to build the model, got quotas="auto", which must be resolved '
+            'from a data set first; give model.quotas a table or "paper"'
         )
     return PAPER_QUOTAS if isinstance(quotas, str) else quotas

@@ -40,7 +40,8 @@ class CountedBudget(nn.Module):
         """Rows for the batch. On the host a look at the largest number is free and saves rows that no image uses; a
         device would have to be waited for, which only `per_batch` does. What images get is the same either way.
         """
-        readable = per_image.device.type == "cpu" or (self.per_batch and not per_image.is_meta)
+        has_values = type(per_image) is Tensor and not per_image.is_meta  # not where shapes alone are traced
+        readable = has_values and (self.per_batch or per_image.device.type == "cpu")
         return int(per_image.max()) if readable else self.largest
 
     def _count(self, memory: Memory) -> ObjectCount:

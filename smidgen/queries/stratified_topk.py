@@ -147,5 +147,6 @@ def _millionths(shares: Sequence[float]) -> list[int]:
             f"expected the shares of the levels to be at least 0 and to sum to 1, got {list(shares)}; "
             "change model.quotas"
         )
-    exact = torch.tensor([round(share * _WHOLE) for share in shares])
-    return apportion(torch.tensor([_WHOLE]), exact[None])[0].tolist()
+    row = [round(share * _WHOLE / sum(shares)) for share in shares]
+    row[row.index(max(row))] += _WHOLE - sum(row)
+    return row
