@@ -33,7 +33,8 @@ class CountedBudget(nn.Module):
 
     def forward(self, memory: Memory) -> QueryBudget:
         """The budget of the most probable class of each image, in training, too."""
-        per_image = self.budgets[self._count(memory).logits.argmax(dim=1)]
+        classes = self._count(memory).logits.argmax(dim=1)
+        per_image = self.budgets[classes.amax(dim=0, keepdim=True) if self.per_batch else classes]
         return QueryBudget(self._rows(per_image), None if self.per_batch else per_image)
 
     def _rows(self, per_image: Int[Tensor, " B"]) -> int:
