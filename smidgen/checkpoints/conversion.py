@@ -26,6 +26,7 @@ from smidgen.checkpoints.native import save
 from smidgen.checkpoints.official_classes import Labels, output_classes
 from smidgen.checkpoints.official_file import read_official
 from smidgen.checkpoints.renaming import Layout, from_official
+from smidgen.checkpoints.salience_layout import SALIENCE_DETR
 from smidgen.checkpoints.transformers_deformable_detr import (
     TRANSFORMERS_DEFORMABLE_DETR,
     TRANSFORMERS_DEFORMABLE_DETR_REFINE,
@@ -43,6 +44,8 @@ OFFICIAL_LAYOUTS: dict[str, tuple[Layout, ...]] = {
     "dino_plus": (RELATION_DETR_DINO,),
     "dino": (IDEA_DINO,),
     "dino_5scale": (IDEA_DINO,),
+    "salience_detr": (SALIENCE_DETR,),
+    "salience_detr_5scale": (SALIENCE_DETR,),
 }
 _DEFAULT_SIZE = "_r50"
 

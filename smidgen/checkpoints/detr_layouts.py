@@ -66,7 +66,7 @@ RELATION_DETR_DN = replace(
 RELATION_DETR_DINO = replace(
     RELATION_DETR,
     has=(*RELATION_DETR.has, "transformer.tgt_embed.", "transformer.enc_output."),
-    lacks=("transformer.decoder.query_scale.",),
+    lacks=("transformer.decoder.query_scale.", "transformer.enc_mask_predictor."),
 )
 
 IDEA_DINO = Layout(

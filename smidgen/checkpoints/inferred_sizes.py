@@ -21,6 +21,7 @@ _TOLD_BY = (
     ("transformer.width", "flatten.level_embed", 1),
     ("transformer.feed_forward", "encoder.layers.0.feed_forward.linear1.weight", 0),
     ("transformer.num_heads", "decoder.relation.projection.weight", 0),
+    ("background_rows", "encoder.encoder.background.row.weight", 0),
 )
 _STRIDES = (4, 8, 16, 32)
 
@@ -40,7 +41,9 @@ def inferred_sizes(
         ("transformer.decoder_layers", shapes.count("decoder.layers.{}.cross_attention_norm.weight")),
         ("transformer.num_heads", num_heads),
         ("relation", shapes.size("decoder.relation.projection.weight", 0) is not None),
+        ("fusion", shapes.size("encoder.stages.0.lateral.0.0.weight", 0) is not None),
         ("backbone.strides", shapes.strides()),
+        *shapes.settings(),
     ]
     sizes: dict[str, Any] = {}
     for field, value in told:
@@ -75,6 +78,11 @@ class _Shapes:
         while self.of(pattern.format(index)) is not None:
             index += 1
         return index
+
+    def settings(self) -> list[tuple[str, tuple[float, ...]]]:
+        """Fields whose values the file holds in single precision: 0.4 there is 0.4 here."""
+        held = [(field, self.official[name]) for field, name in self.layout.settings if name in self.official]
+        return [(field, tuple(round(value, 6) for value in tensor.tolist())) for field, tensor in held]
 
     def strides(self) -> tuple[int, ...] | None:
         """Of the maps that a 1 x 1 convolution of the neck reads; the other levels are made from the last of them."""

@@ -31,6 +31,7 @@ class Layout:
     spellings: (pattern, replacement) from names of other versions of the release to those used here.
     distinct: names of tensors that are not all equal unless the file is of another system.
     optional: names that files may lack; the model keeps its own value (counters, computed buffers).
+    settings: (field of the configuration, official name of a tensor that holds its values).
     """
 
     rules: Sequence[tuple[str, str]]
@@ -45,6 +46,7 @@ class Layout:
     spellings: Sequence[tuple[str, str]] = ()
     distinct: str | None = None
     optional: Sequence[str] = ()
+    settings: Sequence[tuple[str, str]] = ()
 
     def official_name(self, name: str) -> str:
         """The official name of one of our tensors, before it is taken to pieces."""

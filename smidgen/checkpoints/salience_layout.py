@@ -40,7 +40,11 @@ SALIENCE_DETR = replace(
         *RELATION_DETR.rules,
     ),
     has=("transformer.alpha", "transformer.enc_mask_predictor."),
-    # The ratios are configuration here: a file never overrides them silently.
+    # The ratios are configuration here: read when a file is converted, and said there.
+    settings=(
+        ("level_ratios", "transformer.level_filter_ratio"),
+        ("layer_ratios", "transformer.layer_filter_ratio"),
+    ),
     ignored=(r"^_classes_$", r"^position_embedding\.", r"_filter_ratio$", r"^backbone\..*num_batches_tracked$"),
     aliases=((r"^transformer\.encoder_class_head\.", r"transformer.encoder.enhance_mcsp."),),
     optional=(r"num_batches_tracked$",),

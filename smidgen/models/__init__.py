@@ -169,13 +169,7 @@ CATALOGUE: dict[str, Entry] = {
             "salience_detr",
             "SalienceDETRConfig",
             "Salience DETR from stride 4 to 32, as released",
-            nano={
-                "backbone": {"strides": [4, 8, 16]},
-                "level_ratios": [0.4, 0.8, 1.0],
-                "layer_ratios": [1.0, 0.6],
-                "level_limits_px": [64, 128, 99999],
-                "densely_attended": 100,
-            },
+            nano={"num_levels": 4, "layer_ratios": [1.0, 0.6], "densely_attended": 100},
             backbone={"strides": [4, 8, 16, 32]},
             background_rows=500,
         ),
@@ -215,7 +209,7 @@ def configure(name: str, overrides: Mapping[str, Any] | None = None) -> Any:
 
     entry = _lookup(name)
     kind = _resolve(entry.config)
-    settings = _merged(entry.settings, overrides or {})
+    settings = _merged(_without_replaced_backbone(entry.settings, overrides or {}), overrides or {})
     _check_fields(kind, settings, "model")
     settings = _merged(_defaults(kind), settings)
     try:
@@ -291,6 +285,15 @@ def _check_finished(name: str, config: Any, num_classes: int | None, overrides: 
         )
     if num_classes not in (None, config.num_classes):
         raise ValueError(f"expected {config.num_classes} classes as in the configuration, got {num_classes}")
+
+
+def _without_replaced_backbone(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A size's norm and timm options belong to its own backbone: naming another one leaves only the strides."""
+    own, other = dict(settings.get("backbone", {})), overrides.get("backbone", {})
+    name = other.get("name") if isinstance(other, Mapping) else getattr(other, "name", None)
+    if name in (None, own.get("name")):
+        return dict(settings)
+    return {**settings, "backbone": {"strides": own["strides"]} if "strides" in own else {}}
 
 
 def _lookup(name: str) -> Entry:

@@ -29,11 +29,15 @@ from golden import Case, golden_folder
 BACKBONE = {"name": "resnet10t", "options": {"channels": [8, 8, 8, 8], "stem_width": 4}}
 SIZES = {"width": 32, "num_heads": 4, "num_points": 2, "feed_forward": 16, "encoder_layers": 1, "decoder_layers": 2}
 HEADS = {"num_heads": 4}
+# What the shapes of a file do not tell.
+SALIENCE = {"level_ratios": (0.5, 1.0, 1.0), "layer_ratios": (0.8,), "level_limits_px": None}
+UNTOLD: dict[str, dict[str, Any]] = {"salience_detr": SALIENCE, "salience_detr_5scale": SALIENCE}
 
 
 def small_model(system: str, **settings: Any) -> nn.Module:
     """Random in every tensor, and other than the defaults in every size that shapes can tell."""
     settings = {"num_classes": 5, "num_queries": 6, "num_levels": 3, "transformer": SIZES} | settings
+    settings = UNTOLD.get(system, {}) | settings
     model = create_model(f"{system}_r50", backbone=BACKBONE | settings.pop("backbone", {}), **settings)
     for tensor in model.state_dict().values():
         tensor.copy_(torch.randn(tensor.shape))
@@ -49,7 +53,7 @@ def test_a_converted_model_has_the_sizes_and_tensors_of_the_file(system: str, tm
     original = small_model(system, backbone={"strides": (8, 16, 32)})
     torch.save({"model": official(system, original), "epoch": 11}, tmp_path / "official.pth")
     told = original.proposals is None or hasattr(original.content, "table")
-    settings: dict[str, Any] = {} if told else {"num_queries": 6}
+    settings: dict[str, Any] = UNTOLD.get(system, {}) | ({} if told else {"num_queries": 6})
     report = convert(
         tmp_path / "official.pth", system, tmp_path / "ours", backbone=BACKBONE, transformer=HEADS, **settings
     )
@@ -65,6 +69,26 @@ def test_strides_and_levels_are_told_by_the_neck(tmp_path: Path) -> None:
     save_file({name: tensor.clone() for name, tensor in official("dino", original).items()}, tmp_path / "a.safetensors")
     convert(tmp_path / "a.safetensors", "dino", tmp_path / "ours", backbone=BACKBONE, transformer=HEADS)
     assert load(tmp_path / "ours").config.backbone.strides == (4, 8, 16, 32)
+
+
+def test_a_files_ratios_are_read_and_what_is_given_wins(tmp_path: Path) -> None:
+    tensors = official("salience_detr", small_model("salience_detr"))
+    tensors["transformer.level_filter_ratio"] = torch.tensor(SALIENCE["level_ratios"])
+    tensors["transformer.layer_filter_ratio"] = torch.tensor([0.8])
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
+    torch.save(tensors, tmp_path / "official.pth")
+    given = {"backbone": BACKBONE, "transformer": HEADS, "level_limits_px": None}
+    convert(tmp_path / "official.pth", "salience_detr", tmp_path / "read", **given)
+    config = load(tmp_path / "read").config
+    assert (config.level_ratios, config.layer_ratios, config.fusion) == ((0.5, 1.0, 1.0), (0.8,), True)
+    convert(tmp_path / "official.pth", "salience_detr", tmp_path / "given", layer_ratios=(0.3,), **given)
+    assert load(tmp_path / "given").config.layer_ratios == (0.3,)
+
+
+def test_a_file_without_fusion_is_the_faster_variant(tmp_path: Path) -> None:
+    torch.save(official("salience_detr", small_model("salience_detr", fusion=False)), tmp_path / "official.pth")
+    convert(tmp_path / "official.pth", "salience_detr", tmp_path, backbone=BACKBONE, transformer=HEADS, **SALIENCE)
+    assert not load(tmp_path).config.fusion
 
 
 def test_a_relation_is_told_by_its_weights(tmp_path: Path) -> None:
