@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from smidgen.assignment import HungarianAssignment
 from smidgen.decoder.deformable_decoder import DeformableDecoder
@@ -42,15 +42,14 @@ from smidgen.tokens.flatten import FlattenPyramid
 from smidgen.tokens.object_counting import PAPER_THRESHOLDS, CategoricalCounter, LightCounter
 from smidgen.tokens.staged_encoder import StagedEncoder
 
-COUNTERS = {"categorical": CategoricalCounter, "light": LightCounter}
-
 
 @dataclass(frozen=True, kw_only=True)
 class DQDETRConfig:
     """Defaults: AI-TOD-v2, R50 (released code). `parts` names registered parts that replace stages.
 
-    count_thresholds: where the classes of object counts begin, a property of the data set; budgets: queries of each
-    class. num_detections: None = the largest budget. label_rows: as in `DINOConfig`; official files have 92.
+    count_thresholds: where the classes of object counts begin, a property of the data set; "auto" is resolved from it
+    before the model is built (models/derived_settings.py). budgets: queries of each class. num_detections: None = the
+    largest budget. label_rows: as in `DINOConfig`; official files have 92.
     """
 
     num_classes: int
@@ -58,7 +57,7 @@ class DQDETRConfig:
     num_levels: int = 5
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     counting: Literal["categorical", "light"] = "categorical"
-    count_thresholds: tuple[int, ...] = PAPER_THRESHOLDS
+    count_thresholds: tuple[int, ...] | Literal["auto"] = PAPER_THRESHOLDS
     budgets: tuple[int, ...] = PAPER_BUDGETS
     temperature: float = 20.0
     denoising_queries: int = 100
@@ -85,7 +84,7 @@ def dq_detr(config: DQDETRConfig, pretrained: bool = False) -> DETR:
             deformable_encoder(sizes, config.num_levels),
             [
                 CountingEnhancement(
-                    COUNTERS[config.counting](sizes.width, config.count_thresholds, mask_padding=not config.parity),
+                    counter(config),
                     sizes.width,
                     config.num_levels,
                     channel_gate=True,
@@ -113,6 +112,17 @@ def dq_detr(config: DQDETRConfig, pretrained: bool = False) -> DETR:
 def dq_detr_criterion(config: DQDETRConfig) -> SetLoss:
     """DINO's losses and the counter's, of weight 1."""
     return counting_set_loss(config.loss, giou_eps=1e-6 if config.parity else 0.0)
+
+
+def counter(config: Any) -> CategoricalCounter | LightCounter:
+    """The counter by the fields `counting`, `count_thresholds` and `parity` of a configuration."""
+    if config.count_thresholds == "auto":
+        raise ValueError(
+            'expected thresholds of object counts to build the model, got count_thresholds="auto", which must be '
+            "resolved from a data set first; give model.count_thresholds numbers"
+        )
+    kind = LightCounter if config.counting == "light" else CategoricalCounter
+    return kind(config.transformer.width, config.count_thresholds, mask_padding=not config.parity)
 
 
 def counting_set_loss(config: SetLossConfig, giou_eps: float, weighting: PairWeighting | None = None) -> SetLoss:

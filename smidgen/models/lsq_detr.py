@@ -24,7 +24,7 @@ from smidgen.losses import SetLoss
 from smidgen.losses.scale_weighting import ScaleWeighting
 from smidgen.models.config import BackboneConfig, SetLossConfig, TransformerConfig
 from smidgen.models.detr import DETR, with_parts
-from smidgen.models.dq_detr import COUNTERS, counting_set_loss
+from smidgen.models.dq_detr import counter, counting_set_loss
 from smidgen.models.parts import backbone, contrastive_denoising, decoder_layer, deformable_encoder
 from smidgen.nn.initialize import box_head, class_head
 from smidgen.nn.position_encoding import SinePosition
@@ -47,9 +47,9 @@ class LSQDETRConfig:
     """Defaults: AI-TOD-v2, R50 (released code). `parts` names registered parts that replace stages.
 
     count_thresholds: where the classes of object counts begin, a property of the data set; budgets: queries of each
-    class. quotas: how each budget is shared out among the levels, "paper" or a table; "auto" must be resolved from a
-    data set before the model is built. scale_bins_px, scale_weights, scale_decay: of `ScaleWeighting`.
-    num_detections: None = the largest budget. label_rows: as in `DINOConfig`; official files have 92.
+    class; quotas: how each budget is shared out among the levels, "paper" or a table. "auto" is resolved from the data
+    before the model is built (models/derived_settings.py). scale_bins_px, scale_weights, scale_decay: of
+    `ScaleWeighting`. num_detections: None = the largest budget. label_rows: as in `DINOConfig`; official files have 92.
     """
 
     num_classes: int
@@ -57,7 +57,7 @@ class LSQDETRConfig:
     num_levels: int = 5
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     counting: Literal["categorical", "light"] = "categorical"
-    count_thresholds: tuple[int, ...] = PAPER_THRESHOLDS
+    count_thresholds: tuple[int, ...] | Literal["auto"] = PAPER_THRESHOLDS
     budgets: tuple[int, ...] = PAPER_BUDGETS
     quotas: Quotas | Literal["paper", "auto"] = "paper"
     temperature: float = 20.0
@@ -88,7 +88,7 @@ def lsq_detr(config: LSQDETRConfig, pretrained: bool = False) -> DETR:
             deformable_encoder(sizes, config.num_levels),
             [
                 CountingEnhancement(
-                    COUNTERS[config.counting](sizes.width, config.count_thresholds, mask_padding=not config.parity),
+                    counter(config),
                     sizes.width,
                     config.num_levels,
                     mask_padding=not config.parity,
