@@ -54,7 +54,8 @@ class SalienceDETRConfig:
 
     level_ratios: share of each level's cells that the encoder may refine, finest first. layer_ratios: share of those
     that each encoder layer refines; as many as encoder layers. densely_attended: tokens with dense attention before
-    each layer, chosen by `best_by` (see SalienceFilteredEncoder). background_rows: size of the background embedding.
+    each layer, chosen by `best_by` (see SalienceFilteredEncoder). modulate_after_norm: where the coarser salience map
+    acts (see TopDownSalience). background_rows: size of the background embedding.
     fusion: cross-level fusion; without it the paper calls the network Salience DETR*. suppression_iou: above it a token
     suppresses a neighbor (0.3: direct neighbors of its level). level_limits_px: see SalienceLoss; None teaches every
     level all objects, as the paper's text says. salience_weight: of the salience loss.
@@ -69,6 +70,7 @@ class SalienceDETRConfig:
     layer_ratios: tuple[float, ...] = (1.0, 0.8, 0.6, 0.6, 0.4, 0.2)
     densely_attended: int = 300
     best_by: Literal["logits", "probabilities"] = "logits"
+    modulate_after_norm: bool = False
     background_rows: int = 200
     fusion: bool = True
     suppression_iou: float = 0.3
@@ -123,7 +125,10 @@ def _encoder(config: SalienceDETRConfig, proposals: ProposalHead) -> nn.Module:
         encoder_layer(sizes, config.num_levels),
         lambda: AttentionAmongBest(sizes.width, sizes.num_heads, config.densely_attended),
         salience=TopDownSalience(
-            SaliencePredictor(sizes.width, mask_padding), config.num_levels, align_corners=config.parity
+            SaliencePredictor(sizes.width, mask_padding),
+            config.num_levels,
+            align_corners=config.parity,
+            after_norm=config.modulate_after_norm,
         ),
         proposals=proposals,
         background=BackgroundEmbedding(sizes.width, config.background_rows),

@@ -3,6 +3,9 @@
 Hou et al., "Salience DETR: Enhancing Detection Transformer with Hierarchical Salience Filtering Refinement", CVPR 2024,
 section 3.2. As in the official code the coarser level's logit, enlarged, scales the features of the finer level
 (equation 3 has a score there), and half of the hidden channels see the whole level's mean.
+
+The official predictor begins with a layer norm, and a layer norm undoes the scaling of a token: officially the coarser
+map changes next to nothing (less than 1e-4 in the logits here; docs/log.md). `after_norm` puts it where it has effect.
 """
 
 from __future__ import annotations
@@ -30,9 +33,14 @@ class SaliencePredictor(nn.Module):
         )
         self.mask_padding = mask_padding
 
-    def forward(self, features: Float[Tensor, "B n C"], padding: Bool[Tensor, "B n"]) -> Float[Tensor, "B n"]:
-        """Salience logits of the level's tokens."""
-        own, shared = F.gelu(self.expand(self.norm(features))).chunk(2, dim=-1)
+    def forward(
+        self,
+        features: Float[Tensor, "B n C"],
+        padding: Bool[Tensor, "B n"],
+        scale: Float[Tensor, "B n 1"] | float = 1.0,
+    ) -> Float[Tensor, "B n"]:
+        """Salience logits of the level's tokens; `scale` multiplies the normed features."""
+        own, shared = F.gelu(self.expand(self.norm(features) * scale)).chunk(2, dim=-1)
         hidden = torch.cat([own, self._mean(shared, padding).expand_as(shared)], dim=-1)
         for layer in self.layers[:-1]:
             hidden = F.gelu(layer(hidden))
@@ -50,24 +58,29 @@ class TopDownSalience(nn.Module):
     """Salience of all levels, coarsest first; each level's map modulates the next finer one's features.
 
     modulation (levels - 1) starts as U(-0.3, 0.3), one factor per finer level. align_corners: enlarge maps from corner
-    to corner of the canvas (official; then padding moves them) instead of by the cells' places.
+    to corner of the canvas (official; then padding moves them) instead of by the cells' places. after_norm: modulate
+    what the predictor has normed, not what it norms (official, of hardly any effect).
     """
 
-    def __init__(self, predictor: SaliencePredictor, num_levels: int, align_corners: bool = False) -> None:
+    def __init__(
+        self, predictor: SaliencePredictor, num_levels: int, align_corners: bool = False, after_norm: bool = False
+    ) -> None:
         super().__init__()
-        self.predictor, self.align_corners = predictor, align_corners
+        self.predictor, self.align_corners, self.after_norm = predictor, align_corners, after_norm
         self.modulation = nn.Parameter(torch.empty(num_levels - 1).uniform_(-0.3, 0.3))
 
     def forward(self, tokens: Tokens) -> tuple[Float[Tensor, "B _ _"], ...]:
         """Logit maps, finest first; values at padded cells mean nothing."""
         maps: list[Tensor] = []
         for level in reversed(range(len(tokens.shapes))):
-            features = tokens.level(level)
+            features: Tensor = tokens.level(level)
+            scale: Tensor | float = 1.0
             if maps:
-                coarse = self._enlarged(maps[-1], tokens, level).flatten(1)
-                features = features * (1 + self.modulation[level] * coarse[..., None])
+                scale = 1 + self.modulation[level] * self._enlarged(maps[-1], tokens, level).flatten(1)[..., None]
+            if not self.after_norm:
+                features, scale = features * scale, 1.0
             padding = tokens.padding[:, tokens.starts[level] : tokens.starts[level + 1]]
-            maps.append(self.predictor(features, padding).unflatten(1, tokens.shapes[level]))
+            maps.append(self.predictor(features, padding, scale).unflatten(1, tokens.shapes[level]))
         return tuple(reversed(maps))
 
     def _enlarged(self, coarse: Float[Tensor, "B h w"], tokens: Tokens, level: int) -> Float[Tensor, "B H W"]:

@@ -27,9 +27,9 @@ def tokens_of(canvas_hw: tuple[int, int], image_hw: tuple[int, int], strides: tu
     return FlattenPyramid(WIDTH, len(strides), SinePosition(WIDTH))(FeaturePyramid.of(levels, padding, strides))
 
 
-def salience(mask_padding: bool = True, align_corners: bool = False) -> TopDownSalience:
+def salience(mask_padding: bool = True, align_corners: bool = False, after_norm: bool = True) -> TopDownSalience:
     torch.manual_seed(1)
-    return TopDownSalience(SaliencePredictor(WIDTH, mask_padding), 2, align_corners)
+    return TopDownSalience(SaliencePredictor(WIDTH, mask_padding), 2, align_corners, after_norm)
 
 
 def test_there_is_one_map_per_level_finest_first() -> None:
@@ -40,12 +40,22 @@ def test_there_is_one_map_per_level_finest_first() -> None:
 def test_the_coarse_map_scales_the_finer_levels_features() -> None:
     """Equation 3: z_l (1 + alpha_l s_{l+1}); with alpha 0 the levels know nothing of each other."""
     network, tokens = salience(), tokens_of((64, 96), (64, 96))
-    content = tokens.content.clone()
-    content[:, tokens.starts[1] :] *= -2.0
-    changed = tokens.with_content(content)
-    assert not torch.allclose(network(tokens)[0], network(changed)[0])
+    changed = with_other_coarse_level(tokens)
+    assert not torch.allclose(network(tokens)[0], network(changed)[0], atol=1e-3, rtol=0)
     network.modulation.data.zero_()
     assert torch.equal(network(tokens)[0], network(changed)[0])
+
+
+def test_officially_the_norm_undoes_the_modulation() -> None:
+    network, tokens = salience(after_norm=False), tokens_of((64, 96), (64, 96))
+    changed = network(with_other_coarse_level(tokens))[0]
+    torch.testing.assert_close(network(tokens)[0], changed, atol=1e-4, rtol=0)
+
+
+def with_other_coarse_level(tokens: Tokens) -> Tokens:
+    content = tokens.content.clone()
+    content[:, tokens.starts[1] :] *= -2.0
+    return tokens.with_content(content)
 
 
 def test_the_canvas_changes_nothing_by_default() -> None:
