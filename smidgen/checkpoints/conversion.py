@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from smidgen.checkpoints.counting_layouts import DQ_DETR, LSQ_DETR
 from smidgen.checkpoints.detr_layouts import (
     IDEA_DINO,
     ORIGINAL_DEFORMABLE_DETR,
@@ -44,6 +45,8 @@ OFFICIAL_LAYOUTS: dict[str, tuple[Layout, ...]] = {
     "dino_plus": (RELATION_DETR_DINO,),
     "dino": (IDEA_DINO,),
     "dino_5scale": (IDEA_DINO,),
+    "dq_detr": (DQ_DETR,),
+    "lsq_detr": (LSQ_DETR,),
     "salience_detr": (SALIENCE_DETR,),
     "salience_detr_5scale": (SALIENCE_DETR,),
 }

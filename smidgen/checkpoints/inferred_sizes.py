@@ -50,7 +50,7 @@ def inferred_sizes(
         _set(sizes, field, value, defaults)
     _set(sizes, "transformer.num_points", _num_points(shapes, sizes, defaults), defaults)
     # Only what differs from the rule: with other classes, the table must follow their number again.
-    if sizes.get("label_rows") == sizes.get("num_classes", 0) + 1:
+    if defaults.get("label_rows") is None and sizes.get("label_rows") == sizes.get("num_classes", 0) + 1:
         del sizes["label_rows"]
     return sizes
 

@@ -13,10 +13,10 @@ from smidgen.structures import Classes, Detections, DetectorOutput
 class TopScoring(nn.Module):
     """The `num_detections` best (query, class) pairs of each image, best first (Deformable DETR's post-processing).
 
-    clip: cut boxes at the image's border (the official codes do not).
+    num_detections: None = as many as the batch has query rows (DQ-DETR's and LSQ-DETR's code). clip: cut boxes at the image's border (the official codes do not).
     """
 
-    def __init__(self, num_detections: int = 300, clip: bool = True) -> None:
+    def __init__(self, num_detections: int | None = 300, clip: bool = True) -> None:
         super().__init__()
         self.num_detections, self.clip = num_detections, clip
 
@@ -28,8 +28,9 @@ class TopScoring(nn.Module):
         scores = final.logits.float().sigmoid()
         if final.padding is not None:
             scores = scores.masked_fill(final.padding[..., None], -1.0)
-        num_classes = scores.shape[-1]
-        best, index = scores.flatten(1).topk(min(self.num_detections, scores[0].numel()), dim=1)
+        num_rows, num_classes = scores.shape[1:]
+        wanted = num_rows if self.num_detections is None else self.num_detections
+        best, index = scores.flatten(1).topk(min(wanted, num_rows * num_classes), dim=1)
         rows = (index // num_classes)[..., None].expand(-1, -1, 4)
         center, size = final.boxes_cxcywh.float().gather(1, rows).chunk(2, dim=-1)
         boxes = torch.cat([center - size / 2, center + size / 2], dim=-1)

@@ -75,6 +75,14 @@ NANO: dict[str, Any] = {
 }
 
 
+# Systems that count objects have a budget for each class of counts in place of one number of queries.
+COUNTING_NANO: dict[str, Any] = {key: value for key, value in NANO.items() if key != "num_queries"} | {
+    "backbone": NANO["backbone"] | {"strides": [8, 16, 32]},
+    "counting": "light",
+    "count_thresholds": [10, 25, 50],
+    "budgets": [50, 100, 150, 200],
+}
+
 # Backbones of the larger sizes, as the papers use them: the first stage is frozen.
 LARGE: dict[str, tuple[str, dict[str, Any]]] = {
     "swin_l": (
@@ -113,6 +121,16 @@ def _sizes(
         words, backbone = LARGE[size]
         sizes[f"_{size}"] = entry(words, _merged(variant, {"backbone": backbone}))
     return sizes
+
+
+def _counting_sizes(module: str, config: str, about: str, **nano: Any) -> dict[str, Entry]:
+    """Size suffix -> entry of a system that counts objects; `nano`: what it changes at that size."""
+    path = f"smidgen.models.{module}"
+    parts = (f"{path}:{config}", f"{path}:{module}", f"{path}:{module}_criterion")
+    return {
+        "_r50": Entry(*parts, {}, f"{about}, ResNet-50"),
+        "_nano": Entry(*parts, _merged(COUNTING_NANO, nano), f"{about}, for two CPU cores"),
+    }
 
 
 def _named(name: str, sizes: Mapping[str, Entry]) -> dict[str, Entry]:
@@ -172,6 +190,16 @@ CATALOGUE: dict[str, Entry] = {
             nano={"num_levels": 4, "layer_ratios": [1.0, 0.6], "densely_attended": 100},
             backbone={"strides": [4, 8, 16, 32]},
             background_rows=500,
+        ),
+    ),
+    **_named("dq_detr", _counting_sizes("dq_detr", "DQDETRConfig", "DQ-DETR")),
+    **_named(
+        "lsq_detr",
+        _counting_sizes(
+            "lsq_detr",
+            "LSQDETRConfig",
+            "LSQ-DETR",
+            quotas={50: [0.6, 0.4], 100: [0.85, 0.15], 150: [0.9, 0.1], 200: [0.95, 0.05]},
         ),
     ),
 }

@@ -49,7 +49,7 @@ class DQDETRConfig:
 
     count_thresholds: where the classes of object counts begin, a property of the data set; "auto" is resolved from it
     before the model is built (models/derived_settings.py). budgets: queries of each class. num_detections: None = the
-    largest budget. label_rows: as in `DINOConfig`; official files have 92.
+    largest budget. label_rows: of the denoising label table, at least num_classes + 1 (the official table always has 92).
     """
 
     num_classes: int
@@ -61,7 +61,7 @@ class DQDETRConfig:
     budgets: tuple[int, ...] = PAPER_BUDGETS
     temperature: float = 20.0
     denoising_queries: int = 100
-    label_rows: int | None = None
+    label_rows: int = 92
     label_noise: float = 0.5
     box_noise: float = 1.0
     num_detections: int | None = None
@@ -97,14 +97,16 @@ def dq_detr(config: DQDETRConfig, pretrained: bool = False) -> DETR:
         "budget": CountedBudget(config.budgets, per_batch=config.parity),
         "selection": TopK(skip_invalid=not config.parity),
         "content": PlaceContent(),
-        "denoising": contrastive_denoising(config, config.label_rows or config.num_classes + 1, groups="official"),
+        "denoising": contrastive_denoising(config, max(config.label_rows, config.num_classes + 1), groups="official"),
         "decoder": DeformableDecoder(
             decoder_layer(sizes, config.num_levels),
             sizes.decoder_layers,
             BoxPosition(sizes.width, in_canvas=config.parity),
             LookForwardTwice([class_head(sizes.width, config.num_classes)], [box_head(sizes.width)], sizes.width, eps),
         ),
-        "readout": TopScoring(config.num_detections or max(config.budgets), clip=not config.parity),
+        "readout": TopScoring(
+            config.num_detections or (None if config.parity else max(config.budgets)), clip=not config.parity
+        ),
     }
     return DETR(**with_parts(stages, config))
 

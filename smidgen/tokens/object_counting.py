@@ -104,7 +104,9 @@ class LightCounter(nn.Module):
             x = block(x, coarse)
         amount = sum_of_valid(F.softplus(self.density(x).float()), coarse).log1p().to(x.dtype)
         logits = self.classifier(torch.cat([mean_of_valid(x, coarse), amount], dim=1))
-        return ObjectCount(logits, self.thresholds), zero_padded(_doubled(x, (features.shape[2], features.shape[3])), padding)
+        return ObjectCount(logits, self.thresholds), zero_padded(
+            _doubled(x, (features.shape[2], features.shape[3])), padding
+        )
 
 
 class _SeparableBlock(nn.Module):
