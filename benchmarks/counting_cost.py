@@ -3,8 +3,8 @@
     python benchmarks/counting_cost.py [--quick] [--rounds N]
 
 For the finest memory level of an 800 x 800 image at width 256 (200 x 200 cells), as in lsq_detr_r50, and CPU seconds of
-one thread at width 128 on 64 x 64 cells (256 x 256 pixels), as in lsq_detr_nano; the counters take turns and a ratio is
-the median over rounds of the ratio within a round (smallest and largest in brackets). --quick: only the small one.
+one thread at width 128 on 64 x 64 cells; the counters take turns and a ratio is the median over rounds of the ratio
+within a round (smallest and largest in brackets). --quick: only the small one, and the share in lsq_detr_nano.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ def show_share(name: str, size: int) -> None:
     """The counter's share of a whole detector."""
     for counting, make in COUNTERS.items():
         detector = create_model(name, num_classes=9, counting=counting)
-        width = detector.config.transformer.width
+        width, stride = detector.config.transformer.width, detector.config.backbone.strides[0]
         whole = profile(detector, size_hw=(size, size), latency=False).gmacs_without_sampling
-        part = counter_gmacs(make(width), width, size // 4)
+        part = counter_gmacs(make(width), width, size // stride)
         print(
             f"{name} at {size} x {size}, {counting}: {part:.2f} of {whole:.2f} GMAC without sampling, "
             f"{part / whole:.2%}"

@@ -2,8 +2,8 @@
 
     python -m smidgen.recipes.counting --out RUN [--seeds 0 1] [--steps 500]
 
-No detector is trained: backbone, neck and encoder of the nano size with five scales (those of lsq_detr_nano, from
-stride 4 on) and a counter, under the loss of the count alone, from random weights. Every variant sees the same scenes
+No detector is trained: backbone, neck and encoder of the nano size (lsq_detr_nano's with one more level, stride 4, from
+which lsq_detr_r50 counts) and a counter, under the loss of the count alone, from random weights. Every variant sees the same scenes
 in the same order from the same initial trunk. Scenes hold a log-uniform number of boats of 2 to 5 px; thresholds lie at
 the quartiles of the training counts, so that guessing is right for a quarter of the images and on average 1.25 classes
 off. A crowded scene may show fewer boats than were drawn; what is there is counted. Writes counting.json after every

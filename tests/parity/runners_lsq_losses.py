@@ -133,7 +133,7 @@ def _output(case: Case, targets: list[Target], *, denoised: bool) -> DetectorOut
     return DetectorOutput(
         final=matching[-1],
         auxiliary=tuple(matching[:-1]),
-        proposals=_predictions(case, "interm"),
+        proposals=_predictions(case, "interm"),  # codespell:ignore interm
         denoising=denoising,
     )
 
@@ -187,7 +187,7 @@ def _official(name: str) -> str:
 
 
 def _compare_matches(case: Case, sets: dict[str, SupervisedSet]) -> None:
-    names = {"": "final", "_proposals": "interm"} | {
+    names = {"": "final", "_proposals": "interm"} | {  # codespell:ignore interm
         f"_{layer}": f"aux{layer}" for layer in range(case.config["dec_layers"] - 1)
     }
     for suffix, name in names.items():
