@@ -3,11 +3,11 @@
     python -m smidgen.recipes.counting --out RUN [--seeds 0 1] [--steps 500]
 
 No detector is trained: backbone, neck and encoder of the nano size (lsq_detr_nano's with one more level, stride 4, from
-which lsq_detr_r50 counts) and a counter, under the loss of the count alone, from random weights. Every variant sees the same scenes
-in the same order from the same initial trunk. Scenes hold a log-uniform number of boats of 2 to 5 px; thresholds lie at
-the quartiles of the training counts, so that guessing is right for a quarter of the images and on average 1.25 classes
-off. A crowded scene may show fewer boats than were drawn; what is there is counted. Writes counting.json after every
-variant. Hardware: one CPU thread, about 20 minutes per seed.
+which lsq_detr_r50 counts) and a counter, under the loss of the count alone, from random weights. Every variant sees the
+same scenes in the same order from the same initial trunk. Scenes hold a log-uniform number of boats of 2 to 5 px;
+thresholds lie at the quartiles of the training counts, so that guessing is right for a quarter of the images and on
+average 1.25 classes off. A crowded scene may show fewer boats than were drawn; what is there is counted. Writes
+counting.json after every variant. Hardware: one CPU thread, about 20 minutes per seed.
 
 Boats, because they show against the water: with all classes and sceneries neither counter had left chance after 640
 images (of 96 x 96 pixels with up to 270 objects).
