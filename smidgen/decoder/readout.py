@@ -13,7 +13,8 @@ from smidgen.structures import Classes, Detections, DetectorOutput
 class TopScoring(nn.Module):
     """The `num_detections` best (query, class) pairs of each image, best first (Deformable DETR's post-processing).
 
-    num_detections: None = as many as the batch has query rows (DQ-DETR's and LSQ-DETR's code). clip: cut boxes at the image's border (the official codes do not).
+    num_detections: None = as many as the batch has query rows (DQ-DETR's and LSQ-DETR's code). clip: cut boxes at the
+    image's border (the official codes do not).
     """
 
     def __init__(self, num_detections: int | None = 300, clip: bool = True) -> None:

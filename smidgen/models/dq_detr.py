@@ -49,7 +49,7 @@ class DQDETRConfig:
 
     count_thresholds: where the classes of object counts begin, a property of the data set; "auto" is resolved from it
     before the model is built (models/derived_settings.py). budgets: queries of each class. num_detections: None = the
-    largest budget. label_rows: of the denoising label table, at least num_classes + 1 (the official table always has 92).
+    largest budget. label_rows: of the denoising label table, at least num_classes + 1 (officially always 92).
     """
 
     num_classes: int

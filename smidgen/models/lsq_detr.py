@@ -49,8 +49,8 @@ class LSQDETRConfig:
     count_thresholds: where the classes of object counts begin, a property of the data set; budgets: queries of each
     class; quotas: how each budget is shared out among the levels, "paper" or a table. "auto" is resolved from the data
     before the model is built (models/derived_settings.py). scale_bins_px, scale_weights, scale_decay: of
-    `ScaleWeighting`. num_detections: None = the
-    largest budget. label_rows: of the denoising label table, at least num_classes + 1 (the official table always has 92).
+    `ScaleWeighting`. num_detections: None = the largest budget. label_rows: of the denoising label table, at least
+    num_classes + 1 (officially always 92).
     """
 
     num_classes: int

@@ -92,6 +92,8 @@ class LightCounter(nn.Module):
         self.classifier = nn.Linear(self.out_channels + num_densities, len(self.thresholds) + 1)
         _xavier(self)
         nn.init.constant_(self.density.bias, -4.0)  # type: ignore[arg-type]  # few objects before anything is learned
+        # The sums are large numbers: the classifier begins without them, or its first answers would be sure and wrong.
+        nn.init.zeros_(self.classifier.weight[:, self.out_channels :])
 
     def forward(
         self, features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]

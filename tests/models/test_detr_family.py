@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
-from smidgen.models import CATALOGUE, create_criterion, create_model
+from smidgen.models import CATALOGUE, configure, create_criterion, create_model
 from smidgen.models.detr import DETR
 from smidgen.structures import DetectorOutput, FeaturePyramid, ImageBatch, Target
 
 NANO = sorted(name for name in CATALOGUE if name.endswith("_nano"))
 
 
+# Few queries, so that what is selected matters; those that count have a budget for each class of counts.
+FEW = {"num_queries": 20}
+COUNTED = {"budgets": [5, 10, 15, 20], "quotas": {20: [0.6, 0.3, 0.1]}}
+
+
 def _model(name: str, **settings: object) -> DETR:
     torch.manual_seed(1)
-    return create_model(name, num_classes=4, num_queries=20, **settings).eval()
+    fields = {field.name for field in dataclasses.fields(configure(name, {"num_classes": 1}))}
+    few = {key: value for key, value in (FEW | COUNTED).items() if key in fields}
+    return create_model(name, num_classes=4, **few, **settings).eval()
 
 
 def _image(height: int, width: int, seed: int = 0) -> torch.Tensor:

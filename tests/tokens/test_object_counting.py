@@ -86,3 +86,11 @@ def test_one_cell_can_be_counted_and_learned_from(counter: type) -> None:
 def test_thresholds_must_ascend(thresholds: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="count_thresholds"):
         LightCounter(16, thresholds)
+
+
+@torch.no_grad()
+def test_the_light_counter_is_undecided_before_it_has_learned() -> None:
+    """Sums over many cells are large: they may not decide before anything is learned."""
+    counter = LightCounter(16)
+    counts, _ = counter(torch.randn(2, 16, 80, 80), torch.zeros(2, 80, 80, dtype=torch.bool))
+    assert counts.logits.softmax(dim=1).max() < 0.95
