@@ -31,13 +31,19 @@ SIZES = {"width": 32, "num_heads": 4, "num_points": 2, "feed_forward": 16, "enco
 HEADS = {"num_heads": 4}
 # What the shapes of a file do not tell.
 SALIENCE = {"level_ratios": (0.5, 1.0, 1.0), "layer_ratios": (0.8,), "level_limits_px": None}
-UNTOLD: dict[str, dict[str, Any]] = {"salience_detr": SALIENCE, "salience_detr_5scale": SALIENCE}
+COUNTED = {"budgets": (3, 6), "count_thresholds": (4,)}
+UNTOLD: dict[str, dict[str, Any]] = {
+    "salience_detr": SALIENCE,
+    "salience_detr_5scale": SALIENCE,
+    "dq_detr": COUNTED,
+    "lsq_detr": COUNTED | {"quotas": {6: (0.5, 0.3, 0.2)}},
+}
 
 
 def small_model(system: str, **settings: Any) -> nn.Module:
     """Random in every tensor, and other than the defaults in every size that shapes can tell."""
-    settings = {"num_classes": 5, "num_queries": 6, "num_levels": 3, "transformer": SIZES} | settings
-    settings = UNTOLD.get(system, {}) | settings
+    queries = {} if "budgets" in UNTOLD.get(system, {}) else {"num_queries": 6}
+    settings = {"num_classes": 5, "num_levels": 3, "transformer": SIZES} | queries | UNTOLD.get(system, {}) | settings
     model = create_model(f"{system}_r50", backbone=BACKBONE | settings.pop("backbone", {}), **settings)
     for tensor in model.state_dict().values():
         tensor.copy_(torch.randn(tensor.shape))
@@ -52,7 +58,9 @@ def official(system: str, model: nn.Module) -> dict[str, Tensor]:
 def test_a_converted_model_has_the_sizes_and_tensors_of_the_file(system: str, tmp_path: Path) -> None:
     original = small_model(system, backbone={"strides": (8, 16, 32)})
     torch.save({"model": official(system, original), "epoch": 11}, tmp_path / "official.pth")
-    told = original.proposals is None or hasattr(original.content, "table")
+    told = (
+        not hasattr(original.config, "num_queries") or original.proposals is None or hasattr(original.content, "table")
+    )
     settings: dict[str, Any] = UNTOLD.get(system, {}) | ({} if told else {"num_queries": 6})
     report = convert(
         tmp_path / "official.pth", system, tmp_path / "ours", backbone=BACKBONE, transformer=HEADS, **settings
@@ -292,23 +300,67 @@ def test_a_converted_file_reproduces_official_outputs(folder: str, tmp_path: Pat
     case.compare("outputs_coords", torch.stack([layer.boxes_cxcywh for layer in layers]))
 
 
-def test_a_converted_file_of_the_original_dino_reproduces_its_outputs(tmp_path: Path) -> None:
-    """Its label table has seven rows for five classes."""
-    case = Case(golden_folder() / "lsq_detr" / "e_dino_eval")
+@pytest.mark.parametrize(
+    ("folder", "system"), [("e_dino_eval", "dino"), ("d_lsq_full_eval", "lsq_detr"), ("d2_dq_full_eval", "dq_detr")]
+)
+def test_a_converted_file_in_dinos_layout_reproduces_its_outputs(folder: str, system: str, tmp_path: Path) -> None:
+    """From backbone maps on; the backbone's own tensors are random."""
+    case = Case(golden_folder() / "lsq_detr" / folder)
     if not case.folder.is_dir():
         pytest.skip("no golden folder beside the checkout; set SMIDGEN_GOLDEN")
-    backbone = {"name": "resnet10t", "options": {"channels": [8, *case.config["backbone_channels"]], "stem_width": 4}}
+    channels = [8, 8, *case.config["backbone_channels"]][-4:]
+    strides = (4, 8, 16, 32)[-len(case.config["backbone_channels"]) :]
+    backbone = {"name": "resnet10t", "options": {"channels": channels, "stem_width": 4}}
     body = create_model("dino_r50", num_classes=1, backbone=backbone).backbone.body.state_dict()
     weights = case.weights | {f"backbone.0.body.{name}": tensor for name, tensor in body.items()}
+    weights = {"label_enc.weight": torch.zeros(7, case.config["hidden_dim"])} | weights
     torch.save({"model": weights}, tmp_path / "official.pth")
-    convert(tmp_path / "official.pth", "dino", tmp_path / "ours", backbone=backbone, transformer=HEADS)
+    convert(tmp_path / "official.pth", system, tmp_path / "ours", backbone=backbone, transformer=HEADS)
     model = load(tmp_path / "ours")
-    maps = [case.inputs[f"feat{index}"] for index in range(3)]
+    maps = [case.inputs[f"feat{index}"] for index in range(len(strides))]
     with torch.no_grad():
-        output = model.decode(model.neck(FeaturePyramid.of(maps, case.inputs["image_mask"], (8, 16, 32))))
-    assert model.config.label_rows == 7
+        output = model.decode(model.neck(FeaturePyramid.of(maps, case.inputs["image_mask"], strides)))
+    assert model.config.label_rows == len(weights["label_enc.weight"])
     case.compare("pred_logits", output.final.logits)
     case.compare("pred_boxes", output.final.boxes_cxcywh)
+
+
+def test_a_converted_file_of_salience_detr_reproduces_its_outputs(tmp_path: Path) -> None:
+    """With the buffers, aliases and class names that trained files carry."""
+    case = Case(golden_folder() / "salience_detr" / "f_transformer_eval")
+    if not case.folder.is_dir():
+        pytest.skip("no golden folder beside the checkout; set SMIDGEN_GOLDEN")
+    config = case.config
+    sizes = {
+        "width": config["embed_dim"],
+        "num_heads": config["n_heads"],
+        "feed_forward": config["d_ffn"],
+        "encoder_layers": config["enc_layers"],
+        "decoder_layers": config["dec_layers"],
+    }
+    counts = {name: config[name] for name in ("num_classes", "num_queries")} | {"num_levels": config["n_levels"]}
+    ratios = {"level_ratios": config["level_filter_ratio"], "layer_ratios": config["layer_filter_ratio"]}
+    rows = {"background_rows": config["max_num_embedding"], "level_limits_px": (64, 128, 256, 99999)}
+    around = official("salience_detr", small_model("salience_detr", transformer=sizes, **counts, **ratios, **rows))
+    weights = around | {f"transformer.{name}": tensor for name, tensor in case.weights.items()}
+    weights |= {
+        "transformer.level_filter_ratio": torch.tensor(config["level_filter_ratio"]),
+        "transformer.layer_filter_ratio": torch.tensor(config["layer_filter_ratio"]),
+        "_classes_": torch.tensor([97, -1, 98]),
+        "position_embedding.dim_tx": torch.ones(16),
+    }
+    torch.save(weights, tmp_path / "official.pth")
+    settings = {"densely_attended": config["topk_sa"], "transformer": {"num_heads": config["n_heads"]}}
+    convert(tmp_path / "official.pth", "salience_detr", tmp_path / "ours", backbone=BACKBONE, **settings)
+    canvas = torch.ones(len(config["image_sizes_hw"]), *config["padded_hw"], dtype=torch.bool)
+    for image, (rows_shown, columns_shown) in enumerate(config["image_sizes_hw"]):
+        canvas[image, :rows_shown, :columns_shown] = False
+    maps = [case.inputs[f"feat{index}"] for index in range(config["n_levels"])]
+    with torch.no_grad():
+        output = load(tmp_path / "ours").decode(FeaturePyramid.of(maps, canvas, (8, 16, 32, 64)))
+    layers = [*output.auxiliary, output.final]
+    case.compare("decoder_logits", torch.stack([layer.logits for layer in layers]))
+    case.compare("decoder_boxes", torch.stack([layer.boxes_cxcywh for layer in layers]))
 
 
 def full_checkpoint(case: Case, system: str) -> dict[str, Tensor]:

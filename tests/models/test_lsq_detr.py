@@ -9,31 +9,14 @@ import torch
 
 from smidgen.checkpoints.counting_layouts import DQ_DETR, LSQ_DETR
 from smidgen.checkpoints.renaming import from_official, to_official
-from smidgen.models import CATALOGUE, NANO, Entry, create_criterion, create_model
+from smidgen.models import create_criterion, create_model
 from smidgen.models.detr import DETR
 from smidgen.models.dq_detr import DQDETRConfig, dq_detr
 from smidgen.models.lsq_detr import LSQDETRConfig, lsq_detr
 from smidgen.structures import DetectorOutput, FeaturePyramid, ImageBatch, Memory, Target, evidence_of
 from smidgen.tokens.object_counting import ObjectCount
 
-COUNTING_NANO: dict[str, Any] = {
-    **{field: value for field, value in NANO.items() if field != "num_queries"},
-    "backbone": {**NANO["backbone"], "strides": [8, 16, 32]},
-    "num_levels": 3,
-    "counting": "light",
-    "count_thresholds": [10, 25, 50],
-    "budgets": [50, 100, 150, 200],
-}
-QUOTAS = {"50": [0.6, 0.4], "100": [0.85, 0.15], "150": [0.9, 0.1], "200": [0.95, 0.05]}
 SYSTEMS = ["lsq_detr_nano", "dq_detr_nano"]
-
-
-@pytest.fixture(autouse=True)
-def _catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, config in (("lsq_detr", "LSQDETRConfig"), ("dq_detr", "DQDETRConfig")):
-        path, quotas = f"smidgen.models.{name}", {"quotas": QUOTAS} if name == "lsq_detr" else {}
-        entry = Entry(f"{path}:{config}", f"{path}:{name}", f"{path}:{name}_criterion", COUNTING_NANO | quotas)
-        monkeypatch.setitem(CATALOGUE, f"{name}_nano", entry)
 
 
 def _model(name: str, **settings: Any) -> DETR:
@@ -72,8 +55,8 @@ def _first(output: DetectorOutput) -> tuple[torch.Tensor, torch.Tensor]:
 def test_official_sizes() -> None:
     """Parameters of the official code with 9 outputs, whose label table has 92 rows."""
     with torch.device("meta"):
-        lsq = lsq_detr(LSQDETRConfig(num_classes=9, label_rows=92))
-        dq = dq_detr(DQDETRConfig(num_classes=9, label_rows=92))
+        lsq = lsq_detr(LSQDETRConfig(num_classes=9))
+        dq = dq_detr(DQDETRConfig(num_classes=9))
     assert sum(parameter.numel() for parameter in lsq.parameters()) == 58_916_802
     assert sum(parameter.numel() for parameter in dq.parameters()) == 58_925_266
 
