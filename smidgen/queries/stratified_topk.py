@@ -65,15 +65,7 @@ class StratifiedTopK(nn.Module):
         taken = self.allocate(asked, self._available(proposals, sizes))
         index, padding = _best_of_levels(self._score(proposals), sizes, taken, self._rows(budget, sizes))
         missing = padding if self.skip_invalid or budget.per_image is not None else None
-        selected = proposals.gather(index, missing)
-        return Places(
-            reference=selected.boxes_cxcywh.detach(),
-            token_index=index,
-            level=tokens.level_of_token(index),
-            content=proposals.content.gather(1, index[..., None].expand(-1, -1, proposals.content.shape[-1])),
-            predictions=selected,
-            padding=missing,
-        )
+        return Places.of_tokens(proposals, tokens, index, missing)
 
     def allocate(self, budget: Int[Tensor, " B"], available: Int[Tensor, "B L"]) -> Int[Tensor, "B L"]:
         """How many queries each level gives: at most what is available, together min(budget, all available)."""

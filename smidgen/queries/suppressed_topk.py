@@ -55,17 +55,8 @@ class SuppressedTopK(nn.Module):
         rank = 2 - kept.int() - eligible.int()
         order = rank.argsort(dim=1, stable=True)[:, :rows]
         index, padding = candidates.gather(1, order), self._padding(eligible.gather(1, order), budget)
-        selected = proposals.gather(index, padding)
-        return Places(
-            reference=selected.boxes_cxcywh.detach(),
-            token_index=index,
-            level=tokens.level_of_token(index),
-            content=proposals.content.gather(1, index[..., None].expand(-1, -1, proposals.content.shape[-1])),
-            predictions=selected,
-            padding=padding,
-        )
+        return Places.of_tokens(proposals, tokens, index, padding)
 
-    @torch.no_grad()
     def candidates(self, proposals: Proposals, budget: QueryBudget) -> tuple[Int[Tensor, "B M"], Bool[Tensor, "B M"]]:
         """The tokens that compete, best first, and which of those places the image may use."""
         score = proposals.logits.amax(dim=-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -40,15 +41,8 @@ class TopK(nn.Module):
         if budget.per_image is not None:
             surplus = torch.arange(index.shape[1], device=index.device) >= budget.per_image[:, None]
             padding = surplus if padding is None else padding | surplus
-        selected = proposals.gather(index, padding)
-        return Places(
-            reference=selected.boxes_cxcywh.detach(),
-            token_index=index,
-            level=memory.proposal_tokens.level_of_token(index),
-            content=proposals.content.gather(1, index[..., None].expand(-1, -1, proposals.content.shape[-1])),
-            predictions=selected if self.supervise == "selected" else self._every(proposals),
-            padding=padding,
-        )
+        places = Places.of_tokens(proposals, memory.proposal_tokens, index, padding)
+        return places if self.supervise == "selected" else replace(places, predictions=self._every(proposals))
 
     def _every(self, proposals: Proposals) -> Predictions:
         padding = ~proposals.valid if self.skip_invalid else None

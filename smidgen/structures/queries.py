@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from smidgen.structures.predictions import Predictions
+from smidgen.structures.predictions import Predictions, Proposals
 from smidgen.structures.targets import Matches
+from smidgen.structures.tokens import Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,21 @@ class Places:
     predictions: Predictions | None = None
     padding: Bool[Tensor, "B Q"] | None = None
     position: Float[Tensor, "B Q C"] | None = None
+
+    @staticmethod
+    def of_tokens(
+        proposals: Proposals, tokens: Tokens, index: Int[Tensor, "B Q"], padding: Bool[Tensor, "B Q"] | None = None
+    ) -> Places:
+        """Places at these tokens, with what the tokens propose."""
+        selected = proposals.gather(index, padding)
+        return Places(
+            reference=selected.boxes_cxcywh.detach(),
+            token_index=index,
+            level=tokens.level_of_token(index),
+            content=proposals.content.gather(1, index[..., None].expand(-1, -1, proposals.content.shape[-1])),
+            predictions=selected,
+            padding=padding,
+        )
 
 
 @dataclass(frozen=True, slots=True)
