@@ -11,18 +11,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Mapping
 from statistics import median
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from smidgen.evaluation.cost import profile
 from smidgen.models import create_model
-from smidgen.tokens.object_counting import CategoricalCounter, LightCounter
-
-COUNTERS: Mapping[str, Callable[[int], nn.Module]] = {"categorical": CategoricalCounter, "light": LightCounter}
+from smidgen.recipes.counting import COUNTERS, counter_gmacs
 
 
 def main() -> None:
@@ -39,7 +35,7 @@ def main() -> None:
 
 
 def show_multiply_adds(width: int, cells: int) -> None:
-    costs = {name: counter_gmacs(make(width), width, cells) for name, make in COUNTERS.items()}
+    costs = {name: counter_gmacs(make(width), width, (cells, cells)) for name, make in COUNTERS.items()}
     ratio = costs["light"] / costs["categorical"]
     print(
         f"width {width}, {cells} x {cells} cells: categorical {costs['categorical']:.2f} GMAC, "
@@ -47,16 +43,9 @@ def show_multiply_adds(width: int, cells: int) -> None:
     )
 
 
-def counter_gmacs(counter: nn.Module, width: int, cells: int) -> float:
-    """10^9 multiply-adds of convolutions and linears on one image, counted on shapes alone."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counted:
-        counter.to("meta")(*_inputs(width, cells, "meta"))
-    return counted.get_total_flops() / 2e9
-
-
 def show_seconds(width: int, cells: int, rounds: int) -> None:
     counters = {name: make(width) for name, make in COUNTERS.items()}
-    inputs = _inputs(width, cells, "cpu")
+    inputs = _inputs(width, cells)
     times = [{name: _seconds(counter, inputs) for name, counter in counters.items()} for _ in range(rounds + 1)][1:]
     ratios = sorted(spent["light"] / spent["categorical"] for spent in times)
     print(
@@ -71,16 +60,15 @@ def show_share(name: str, size: int) -> None:
         detector = create_model(name, num_classes=9, counting=counting)
         width, stride = detector.config.transformer.width, detector.config.backbone.strides[0]
         whole = profile(detector, size_hw=(size, size), latency=False).gmacs_without_sampling
-        part = counter_gmacs(make(width), width, size // stride)
+        part = counter_gmacs(make(width), width, (size // stride, size // stride))
         print(
             f"{name} at {size} x {size}, {counting}: {part:.2f} of {whole:.2f} GMAC without sampling, "
             f"{part / whole:.2%}"
         )
 
 
-def _inputs(width: int, cells: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
-    features = torch.randn(1, width, cells, cells, device=device)
-    return features, torch.zeros(1, cells, cells, dtype=torch.bool, device=device)
+def _inputs(width: int, cells: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randn(1, width, cells, cells), torch.zeros(1, cells, cells, dtype=torch.bool)
 
 
 @torch.no_grad()

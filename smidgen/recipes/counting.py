@@ -106,28 +106,43 @@ class CountingResult:
 
 
 def run_counting(experiment: CountingExperiment, detector: DETR, out: Path, say: Say = print) -> list[CountingResult]:
-    """Train and judge every variant with every seed; `<out>/counting.json` holds what is done so far."""
+    """Render, look, train and judge; `<out>/counting.json` holds what is done so far."""
     torch.set_num_threads(1)
     detector.eval()
     start = time.process_time()
     training = counted_maps(detector, experiment.scenes, experiment.train_scenes, seed=1)
     validation = counted_maps(detector, experiment.scenes, experiment.validation_scenes, seed=2)
-    thresholds = derived_thresholds(np.array(training.counts), experiment.num_classes)
     facts = {
-        "experiment": asdict(experiment),
-        "thresholds": list(thresholds),
         "most_objects": max(training.counts + validation.counts),
         "preparation_cpu_seconds": time.process_time() - start,
-        "guessing": guessing(validation.counts, thresholds),
         "costs": costs(detector, experiment.scenes.size_wh, training.features),
     }
-    say(json.dumps(facts))
+    return compare_counters(experiment, training, validation, out, facts, say)
+
+
+def compare_counters(
+    experiment: CountingExperiment,
+    training: CountedMaps,
+    validation: CountedMaps,
+    out: Path,
+    facts: Mapping[str, Any],
+    say: Say = print,
+) -> list[CountingResult]:
+    """Train and judge every variant with every seed; what is known before (`facts`) is written along."""
+    thresholds = derived_thresholds(np.array(training.counts), experiment.num_classes)
+    known = {
+        "experiment": asdict(experiment),
+        "thresholds": list(thresholds),
+        **facts,
+        "guessing": guessing(validation.counts, thresholds),
+    }
+    say(json.dumps(known))
     results: list[CountingResult] = []
     for seed in experiment.seeds:
         for counting in COUNTERS:
             results.append(trained_and_judged(experiment, counting, seed, training, validation, thresholds, say))
             say(str(results[-1]))
-            _write(out / "counting.json", facts, results)
+            _write(out / "counting.json", known, results)
     return results
 
 
@@ -200,7 +215,7 @@ def counter_gmacs(counter: nn.Module, width: int, cells: tuple[int, int]) -> flo
     padding = torch.empty(1, *cells, dtype=torch.bool, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counted:
         counter.to("meta")(features, padding)
-    return counted.get_total_flops() / 2e9
+    return float(counted.get_total_flops()) / 2e9
 
 
 @torch.no_grad()
