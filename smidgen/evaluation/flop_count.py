@@ -7,6 +7,7 @@ attention; elementwise work, norms and look-ups are not, as in the published fig
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
@@ -60,7 +61,9 @@ class FlopCount:
 def count_flops(model: nn.Module, size_hw: tuple[int, int]) -> FlopCount:
     """Count one random image of `size_hw` pixels, on shapes alone where the model's code allows it, else for real."""
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode, warnings.catch_warnings():
+            # torchvision's suppression on shapes alone calls a function of torch that has a newer name.
+            warnings.filterwarnings("ignore", message=".*create_unbacked_symint", category=FutureWarning)
             return _run(_without_values(model, mode), size_hw)
     except Exception as error:  # any model code may refuse tensors without values, each in its own way
         logger.debug("counting on shapes failed (%s); running the model", error)

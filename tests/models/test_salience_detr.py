@@ -100,3 +100,13 @@ def test_a_batch_without_objects_trains() -> None:
     targets = [Target.of(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), (64, 64))]
     losses = create_criterion(model)(model(ImageBatch.collate([_image(64, 64)]), targets), targets, 0.0)
     assert all(value.isfinite() for value in losses.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["salience_detr_nano", "lsq_detr_nano", "dq_detr_nano"])
+@torch.no_grad()
+def test_squares_of_4000_px_are_answered(name: str) -> None:
+    """The background table has 200 entries; maps here have 500 rows and columns."""
+    model = create_model(name, num_classes=3).eval()
+    (found,) = model.detect(ImageBatch.collate([_image(4000, 4000)], pad_multiple=32), [(4000, 4000)])
+    assert found.boxes_xyxy.isfinite().all()
