@@ -15,6 +15,16 @@ Learning rates: 1e-3 and 3e-4 were tried on both counters, one epoch each with a
 one with the lower training loss (light 1.347 against 1.378, categorical 1.361 against 1.237). Held-out scenes had no
 say.
 
+Found with a dino_nano trained on circuit boards for four epochs (stride 8; means of two seeds, 150 held-out scenes):
+
+                 accuracy   class error   cross entropy   GMAC     CPU seconds per image
+    categorical  0.657      0.410         0.878           2.449    0.0460
+    light        0.600      0.497         0.791           0.0097   0.0028
+    guessing     0.250      1.257
+
+At 0.4 % of the multiply-adds the light counter names the class a little less often and is better calibrated. With 150
+scenes an accuracy is known to about 0.04 (one standard error), so neither "as well" nor "worse" is shown.
+
 Writes counting.json after every variant. Hardware: one CPU thread with bfloat16, about 20 minutes for two seeds.
 """
 
