@@ -41,7 +41,7 @@ def inferred_sizes(
         ("transformer.decoder_layers", shapes.count("decoder.layers.{}.cross_attention_norm.weight")),
         ("transformer.num_heads", num_heads),
         ("relation", shapes.size("decoder.relation.projection.weight", 0) is not None),
-        ("fusion", shapes.size("encoder.stages.0.lateral.0.0.weight", 0) is not None),
+        ("fusion", shapes.size("encoder.stages.0.lateral.0.convolution.weight", 0) is not None),
         ("backbone.strides", shapes.strides()),
         *shapes.settings(),
     ]

@@ -7,6 +7,8 @@ from dataclasses import replace
 from smidgen.checkpoints.detr_layouts import RELATION_DETR
 
 _FUSION = (
+    (r"^(encoder\.stages\.0\..*)\.convolution\.", r"\1.0."),
+    (r"^(encoder\.stages\.0\..*)\.norm\.", r"\1.1."),
     (r"^encoder\.stages\.0\.lateral\.", r"transformer.neck.lateral_convs."),
     (r"^encoder\.stages\.0\.top_down\.", r"transformer.neck.layer_blocks."),
     (r"^encoder\.stages\.0\.downsample\.", r"transformer.neck.downsample_blocks."),

@@ -21,7 +21,8 @@ Norm = Literal["frozen", "batch", "group"]
 
 
 class TimmBackbone(nn.Module):
-    """`name` of timm, read at the given strides (finest first).
+    """`name` of timm, with or without the tag of its pretrained weights ("resnet50.tv2_in1k"), read at the given
+    strides (finest first); stages behind the coarsest of them are not built.
 
     frozen_stages: with norm="frozen", how many of the network's stages, counted as in timm's `feature_info` (in a
     ResNet the stem is the first), receive no gradient.
@@ -39,7 +40,8 @@ class TimmBackbone(nn.Module):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.body = _create(name, norm, pretrained, dict(options or {}))
+        options = dict(options or {})
+        self.body = _create(name, norm, pretrained, options)
         feature_info: Any = self.body.feature_info
         reductions = list(feature_info.reduction())
         missing = [stride for stride in strides if stride not in reductions]
@@ -49,6 +51,10 @@ class TimmBackbone(nn.Module):
                 "change model.backbone.strides"
             )
         self.indices = tuple(reductions.index(stride) for stride in strides)
+        if max(self.indices) + 1 < len(reductions):
+            built = tuple(range(max(self.indices) + 1))
+            self.body = _create(name, norm, pretrained, {**options, "out_indices": built})
+            feature_info = self.body.feature_info
         self.strides = tuple(strides)
         self.channels = tuple(feature_info.channels()[index] for index in self.indices)
         # Window transformers of timm give maps as batch, rows, columns, channels.
@@ -86,7 +92,7 @@ def _is_within(module: str, stage: str) -> bool:
 
 
 def _create(name: str, norm: Norm, pretrained: bool, options: dict[str, Any]) -> nn.Module:
-    if name not in timm.list_models():
+    if not timm.is_model(name):
         raise ValueError(
             f"expected a model name of timm, got {name!r}; see timm.list_models(); change model.backbone.name"
         )

@@ -2,8 +2,8 @@
 
 Hou et al., "Salience DETR: Enhancing Detection Transformer with Hierarchical Salience Filtering Refinement", CVPR 2024,
 section 3.3 (scale-independent salience supervision). The official code, which the default follows, differs twice: the
-confidence is 1 - sqrt((dx/w)^2 + (dy/h)^2), 0.29 at corners where the paper's formula has 0; and a level is taught only
-objects of its sizes. `NO_LIMITS` is what the paper's text says.
+confidence is 1 - sqrt((dx/w)^2 + (dy/h)^2), 0.29 at corners where the paper's formula has 0 (`confidence="paper"`); and
+a level is taught only objects of its sizes (`limits_px=None` is what the paper's text says).
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import torch
+import torch.distributed
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from smidgen.boxes import full_precision
 from smidgen.structures import DetectorOutput, Target, evidence_of
 from smidgen.tokens.salience_filtering import SalienceMaps
 
-OFFICIAL_LIMITS_PX = (64.0, 128.0, 256.0, 99999.0)
-NO_LIMITS = None
+Confidence: TypeAlias = Literal["code", "paper"]
 
-# Cells x objects that are compared at a time; more would only cost memory.
-_PAIRS_AT_ONCE = 2**22
+OFFICIAL_LIMITS_PX = (64.0, 128.0, 256.0, 99999.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,18 +34,22 @@ class SalienceLoss:
 
     limits_px: per level, finest first, the largest distance (pixels of the network input) from a cell to a side of a
     box that contains it, for the level to learn it; the smallest is the level before's. None = every level learns every
-    object. alpha, gamma: of the focal loss. mask_padding: padded cells are left out (officially they are background).
+    object. confidence: by the official "code" or the "paper". alpha, gamma: of the focal loss. mask_padding: padded
+    cells are left out (officially they are background); cells of ignore regions always are, unless in an object.
+    per_process: divide by this process's count of taught cells (official), not by the mean over processes.
     """
 
     limits_px: tuple[float, ...] | None = OFFICIAL_LIMITS_PX
+    confidence: Confidence = "code"
     alpha: float = 0.25
     gamma: float = 2.0
     mask_padding: bool = True
+    per_process: bool = False
 
     def __call__(
         self, output: DetectorOutput, targets: Sequence[Target], progress: float
     ) -> dict[str, Float[Tensor, ""]]:
-        """Summed over cells, divided by the number of cells of this process that lie in an object."""
+        """Summed over cells, divided by the number of cells that lie in an object, at least 1."""
         maps = evidence_of(output.evidence, SalienceMaps)
         if maps is None:
             return {}
@@ -54,23 +58,26 @@ class SalienceLoss:
         loss = soft_focal_loss(logits, wanted, self.alpha, self.gamma)
         if self.mask_padding:
             loss = loss.masked_fill(_padding(maps, targets), 0.0)
-        return {"salience": loss.sum() / (wanted > 0).sum().clamp(min=1)}
+        if any(len(target.ignore) for target in targets):
+            loss = loss.masked_fill(self._ignored(maps, targets) & (wanted == 0), 0.0)
+        return {"salience": loss.sum() / self._normalizer(wanted)}
 
     def targets(self, maps: SalienceMaps, targets: Sequence[Target]) -> Float[Tensor, "B N"]:
         """What the maps should say, level after level, in [0, 1]."""
         limits = _ranges(self.limits_px, len(maps.logits))
-        by_image = [
-            torch.cat(
-                [
-                    level_targets(
-                        target.boxes_xyxy, (level.shape[-2], level.shape[-1]), maps.canvas_hw, limit
-                    ).flatten()
-                    for level, limit in zip(maps.logits, limits, strict=True)
-                ]
-            )
-            for target in targets
-        ]
-        return torch.stack(by_image)
+        boxes = [target.boxes_xyxy for target in targets]
+        return _of_all(maps, boxes, limits, self.confidence)
+
+    def _ignored(self, maps: SalienceMaps, targets: Sequence[Target]) -> Bool[Tensor, "B N"]:
+        everything = _ranges(None, len(maps.logits))
+        return _of_all(maps, [target.ignore for target in targets], everything, "code") > 0
+
+    def _normalizer(self, wanted: Float[Tensor, "B N"]) -> Float[Tensor, ""]:
+        count = (wanted > 0).sum().float()
+        if not self.per_process and torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(count)
+            count = count / torch.distributed.get_world_size()
+        return count.clamp(min=1)
 
 
 def soft_focal_loss(
@@ -88,43 +95,68 @@ def level_targets(
     shape: tuple[int, int],
     canvas_hw: tuple[int, int],
     limit_px: tuple[float, float] = (-1.0, math.inf),
+    confidence: Confidence = "code",
 ) -> Float[Tensor, "H W"]:
     """Confidence of each cell of one level for the best box that strictly contains its center, 0 elsewhere.
 
     boxes_xyxy: pixels of the network input. limit_px: at least one containing box must have its largest distance to a
     side in this range, the lower end excluded; the confidence is still the maximum over all containing boxes.
     """
-    centers = _centers(shape, canvas_hw, boxes_xyxy)
-    confidence = centers.new_zeros(len(centers))
+    best = boxes_xyxy.new_zeros(shape[0] * shape[1])
+    taught = torch.zeros_like(best)
     if len(boxes_xyxy) == 0:
-        return confidence.unflatten(0, shape)
-    taught = torch.zeros_like(confidence, dtype=torch.bool)
-    for some in boxes_xyxy.split(max(1, _PAIRS_AT_ONCE // len(centers))):
-        best, within = _confidence(centers, some, limit_px)
-        confidence, taught = torch.maximum(confidence, best), taught | within
-    return (confidence * taught).unflatten(0, shape)
+        return best.unflatten(0, shape)
+    box, cell, centers = _cells_in_boxes(boxes_xyxy, shape, canvas_hw)
+    corners = boxes_xyxy[box]
+    to_sides = torch.cat([centers - corners[:, :2], corners[:, 2:] - centers], dim=-1)
+    inside, farthest = to_sides.amin(dim=-1) > 0, to_sides.amax(dim=-1)
+    within = inside & (farthest > limit_px[0]) & (farthest <= limit_px[1])
+    value = _confidence(centers, corners, confidence).masked_fill(~inside, 0.0)
+    best = best.scatter_reduce(0, cell, value, "amax")
+    taught = taught.scatter_reduce(0, cell, within.to(taught.dtype), "amax")
+    return (best * taught).unflatten(0, shape)
 
 
 def _confidence(
-    centers: Float[Tensor, "n 2"], boxes_xyxy: Float[Tensor, "m 4"], limit_px: tuple[float, float]
-) -> tuple[Float[Tensor, " n"], Bool[Tensor, " n"]]:
-    to_sides = torch.cat([centers[:, None] - boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - centers[:, None]], dim=-1)
-    inside = to_sides.amin(dim=-1) > 0
-    size = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
-    offset = (centers[:, None] - (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2) / size
-    confidence = (1 - offset.square().sum(dim=-1).sqrt()).masked_fill(~inside, 0.0)
-    farthest = to_sides.amax(dim=-1)
-    within = inside & (farthest > limit_px[0]) & (farthest <= limit_px[1])
-    return confidence.amax(dim=1), within.any(dim=1)
+    centers: Float[Tensor, "P 2"], boxes_xyxy: Float[Tensor, "P 4"], confidence: Confidence
+) -> Float[Tensor, " P"]:
+    offset = (centers - (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2) / (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2])
+    distance = offset.square().sum(dim=-1)
+    return 1 - (2 * distance if confidence == "paper" else distance).sqrt()
 
 
-def _centers(shape: tuple[int, int], canvas_hw: tuple[int, int], like: Tensor) -> Float[Tensor, "n 2"]:
-    """Centers (x, y) of a level's cells in pixels; cells may span a fraction of a pixel's multiple."""
-    y, x = (
-        (torch.arange(cells, device=like.device, dtype=like.dtype) + 0.5) * (length / cells)
-        for cells, length in zip(shape, canvas_hw, strict=True)
-    )
-    return torch.stack([x.expand(shape), y[:, None].expand(shape)], dim=-1).flatten(0, 1)
+def _cells_in_boxes(
+    boxes_xyxy: Float[Tensor, "M 4"], shape: tuple[int, int], canvas_hw: tuple[int, int]
+) -> tuple[Int[Tensor, " P"], Int[Tensor, " P"], Float[Tensor, "P 2"]]:
+    """Each box with each cell that its window covers (and perhaps a cell more): box, cell, and the cell's center (x, y)
+    in pixels. Cells may span a fraction of a pixel's multiple. Small objects have few cells, however large the map.
+    """
+    size = boxes_xyxy.new_tensor([canvas_hw[1] / shape[1], canvas_hw[0] / shape[0]])
+    last_cell = boxes_xyxy.new_tensor([shape[1] - 1, shape[0] - 1])
+    first = (boxes_xyxy[:, :2] / size - 0.5).floor().clamp(min=0)
+    last = (boxes_xyxy[:, 2:] / size - 0.5).ceil().minimum(last_cell)
+    extent = (last - first + 1).clamp(min=0).long()
+    count = extent.prod(dim=1)
+    box = torch.arange(len(boxes_xyxy), device=boxes_xyxy.device).repeat_interleave(count)
+    number = torch.arange(len(box), device=boxes_xyxy.device) - (count.cumsum(0) - count)[box]
+    column = first[box, 0] + number % extent[box, 0]
+    row = first[box, 1] + number // extent[box, 0]
+    return box, (row * shape[1] + column).long(), (torch.stack([column, row], dim=-1) + 0.5) * size
+
+
+def _of_all(
+    maps: SalienceMaps,
+    boxes_xyxy: Sequence[Float[Tensor, "_ 4"]],
+    limits: Sequence[tuple[float, float]],
+    confidence: Confidence,
+) -> Float[Tensor, "B N"]:
+    """Targets of every image and level."""
+    levels = [((level.shape[-2], level.shape[-1]), limit) for level, limit in zip(maps.logits, limits, strict=True)]
+    by_image = [
+        torch.cat([level_targets(boxes, shape, maps.canvas_hw, limit, confidence).flatten() for shape, limit in levels])
+        for boxes in boxes_xyxy
+    ]
+    return torch.stack(by_image)
 
 
 def _ranges(limits_px: tuple[float, ...] | None, num_levels: int) -> list[tuple[float, float]]:

@@ -80,17 +80,17 @@ COUNTING_NANO: dict[str, Any] = {key: value for key, value in NANO.items() if ke
     "backbone": NANO["backbone"] | {"strides": [8, 16, 32]},
     "counting": "light",
     "count_thresholds": [10, 25, 50],
-    "budgets": [50, 100, 150, 200],
+    "budgets": [100, 150, 200, 250],
 }
 
 # Backbones of the larger sizes, as the papers use them: the first stage is frozen.
 LARGE: dict[str, tuple[str, dict[str, Any]]] = {
     "swin_l": (
         "Swin-L",
-        {"name": "swin_large_patch4_window7_224", "frozen_stages": 1, "options": {"strict_img_size": False}},
+        {"name": "swin_large_patch4_window7_224.ms_in22k", "frozen_stages": 1, "options": {"strict_img_size": False}},
     ),
-    "convnext_l": ("ConvNeXt-L", {"name": "convnext_large", "frozen_stages": 1}),
-    "focalnet_l": ("FocalNet-L", {"name": "focalnet_large_fl4", "frozen_stages": 1}),
+    "convnext_l": ("ConvNeXt-L", {"name": "convnext_large.fb_in1k", "frozen_stages": 1}),
+    "focalnet_l": ("FocalNet-L", {"name": "focalnet_large_fl4.ms_in22k", "frozen_stages": 1}),
 }
 
 
@@ -199,7 +199,7 @@ CATALOGUE: dict[str, Entry] = {
             "lsq_detr",
             "LSQDETRConfig",
             "LSQ-DETR",
-            quotas={50: [0.6, 0.4], 100: [0.85, 0.15], 150: [0.9, 0.1], 200: [0.95, 0.05]},
+            quotas={100: [0.6, 0.4], 150: [0.85, 0.15], 200: [0.9, 0.1], 250: [0.95, 0.05]},
         ),
     ),
 }
@@ -237,9 +237,9 @@ def configure(name: str, overrides: Mapping[str, Any] | None = None) -> Any:
 
     entry = _lookup(name)
     kind = _resolve(entry.config)
-    settings = _merged(_without_replaced_backbone(entry.settings, overrides or {}), overrides or {})
-    _check_fields(kind, settings, "model")
-    settings = _merged(_defaults(kind), settings)
+    settings = _without_replaced_backbone(entry.settings, overrides or {})
+    _check_fields(kind, {**settings, **(overrides or {})}, "model")
+    settings = _overridden(kind, _merged(_defaults(kind), settings), overrides or {})
     try:
         return TypeAdapter(kind).validate_python(settings)
     except ValidationError as error:
@@ -313,6 +313,18 @@ def _check_finished(name: str, config: Any, num_classes: int | None, overrides: 
         )
     if num_classes not in (None, config.num_classes):
         raise ValueError(f"expected {config.num_classes} classes as in the configuration, got {num_classes}")
+
+
+def _overridden(kind: type, settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with fields changed, nested dataclasses field by field. A table that is given (quotas, options, parts)
+    replaces the preset's: mixing their rows would make a table that nobody asked for.
+    """
+    hints, result = get_type_hints(kind), dict(settings)
+    for key, value in overrides.items():
+        value = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        nested = is_dataclass(hints[key]) and isinstance(value, Mapping)
+        result[key] = _overridden(hints[key], result.get(key, {}), value) if nested else value
+    return result
 
 
 def _without_replaced_backbone(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig:
-    """name, options: of timm. strides: pixels per cell of the maps that are read, finest first.
+    """name, options: of timm; the name's tag chooses the pretrained weights (torchvision's first ones, as DINO's code
+    has them; "tv2_in1k" are its second). strides: pixels per cell of the maps that are read, finest first.
 
     norm: "frozen" (fixed batch norms; needs pretrained weights to be trained), "batch" or "group".
     frozen_stages: stages without gradient when norm is "frozen" (2 = stem and first stage).
     """
 
-    name: str = "resnet50"
+    name: str = "resnet50.tv_in1k"
     strides: tuple[int, ...] = (8, 16, 32)
     norm: Literal["frozen", "batch", "group"] = "frozen"
     frozen_stages: int = 2

@@ -12,13 +12,18 @@ parity=True switches to what the official code does:
     selection      padded and border tokens compete; the batch is cut to the image with fewest survivors (default:
                    never selected; the best suppressed tokens fill up)
     position, refinement, denoising, readout    as in models/dino.py
-    loss           padded cells are taught to be background (default: left out); 1e-6 in the class cost's logarithms
+    loss           padded cells are taught to be background (default: left out); 1e-6 in the class cost's logarithms;
+                   salience is divided by one process's cells (default: the mean over processes)
+
+Where paper and code differ the default is the code's; the paper's reading is an option: level_limits_px=None,
+salience_confidence="paper", values="refined", densely_attended=0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 from torch import nn
@@ -55,14 +60,14 @@ class SalienceDETRConfig:
     level_ratios: share of each level's cells that the encoder may refine, finest first. layer_ratios: share of those
     that each encoder layer refines; as many as encoder layers. densely_attended: tokens with dense attention before
     each layer, chosen by `best_by` (see SalienceFilteredEncoder). modulate_after_norm: where the coarser salience map
-    acts (see TopDownSalience). background_rows: size of the background embedding.
+    acts (see TopDownSalience). background_rows: size of the background embedding, 0 = none.
     fusion: cross-level fusion; without it the paper calls the network Salience DETR*. suppression_iou: above it a token
-    suppresses a neighbor (0.3: direct neighbors of its level). level_limits_px: see SalienceLoss; None teaches every
-    level all objects, as the paper's text says. salience_weight: of the salience loss.
+    suppresses a neighbor (0.3: direct neighbors of its level). level_limits_px, salience_confidence: see
+    SalienceLoss; None teaches every level all objects, as the paper's text says. salience_weight: of the salience loss.
     """
 
     num_classes: int
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    backbone: BackboneConfig = field(default_factory=lambda: BackboneConfig(name="resnet50.tv2_in1k"))
     num_levels: int = 4
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     num_queries: int = 900
@@ -70,6 +75,7 @@ class SalienceDETRConfig:
     layer_ratios: tuple[float, ...] = (1.0, 0.8, 0.6, 0.6, 0.4, 0.2)
     densely_attended: int = 300
     best_by: Literal["logits", "probabilities"] = "logits"
+    values: Literal["input", "refined"] = "input"
     modulate_after_norm: bool = False
     background_rows: int = 200
     fusion: bool = True
@@ -79,6 +85,7 @@ class SalienceDETRConfig:
     box_noise: float = 1.0
     num_detections: int = 300
     level_limits_px: tuple[float, ...] | None = OFFICIAL_LIMITS_PX
+    salience_confidence: Literal["code", "paper"] = "code"
     salience_weight: float = 2.0
     loss: SetLossConfig = field(default_factory=SetLossConfig)
     preprocessing: Preprocessing = field(default_factory=lambda: Preprocessing(pad_multiple=32))
@@ -116,14 +123,11 @@ def salience_detr(config: SalienceDETRConfig, pretrained: bool = False) -> DETR:
 
 def _encoder(config: SalienceDETRConfig, proposals: ProposalHead) -> nn.Module:
     sizes, mask_padding = config.transformer, not config.parity
-    if len(config.layer_ratios) != sizes.encoder_layers:
-        raise ValueError(
-            f"expected one layer ratio for each of {sizes.encoder_layers} encoder layers, got {config.layer_ratios}; "
-            "change model.layer_ratios"
-        )
+    _check(config)
+    dense = partial(AttentionAmongBest, sizes.width, sizes.num_heads, config.densely_attended, sizes.dropout)
     encoder = SalienceFilteredEncoder(
         encoder_layer(sizes, config.num_levels),
-        lambda: AttentionAmongBest(sizes.width, sizes.num_heads, config.densely_attended),
+        dense if config.densely_attended else None,
         salience=TopDownSalience(
             SaliencePredictor(sizes.width, mask_padding),
             config.num_levels,
@@ -131,14 +135,32 @@ def _encoder(config: SalienceDETRConfig, proposals: ProposalHead) -> nn.Module:
             after_norm=config.modulate_after_norm,
         ),
         proposals=proposals,
-        background=BackgroundEmbedding(sizes.width, config.background_rows),
+        background=BackgroundEmbedding(sizes.width, config.background_rows) if config.background_rows else None,
         level_ratios=config.level_ratios,
         layer_ratios=config.layer_ratios,
         best_by=config.best_by,
+        values=config.values,
         per_batch=config.parity,
     )
     fusion = [CrossLevelFusion(sizes.width, config.num_levels, mask_padding=mask_padding)] if config.fusion else []
     return StagedEncoder(encoder, fusion)
+
+
+def _check(config: SalienceDETRConfig) -> None:
+    """Raise ValueError where lists do not fit the network's sizes, before data is read."""
+    for name, size, of in (
+        ("level_ratios", config.num_levels, "levels"),
+        ("layer_ratios", config.transformer.encoder_layers, "encoder layers"),
+        ("level_limits_px", config.num_levels, "levels"),
+    ):
+        values = getattr(config, name)
+        if values is not None and len(values) != size:
+            raise ValueError(f"expected a number for each of {size} {of} in model.{name}, got {values}")
+    if "proposals" in config.parts and "encoder" not in config.parts:
+        raise ValueError(
+            "expected a registered encoder beside the registered proposals, since Salience DETR's encoder judges "
+            "tokens with the proposal stage it was built with; add model.parts.encoder"
+        )
 
 
 def salience_detr_criterion(config: SalienceDETRConfig) -> SetLoss:
@@ -154,6 +176,14 @@ def salience_detr_criterion(config: SalienceDETRConfig) -> SetLoss:
         assignment,
         [(loss.classification, VarifocalClassification()), (loss.l1, L1Loss()), (loss.giou, GIoULoss())],
         evidence_terms=[
-            (config.salience_weight, SalienceLoss(limits_px=config.level_limits_px, mask_padding=not config.parity))
+            (
+                config.salience_weight,
+                SalienceLoss(
+                    limits_px=config.level_limits_px,
+                    confidence=config.salience_confidence,
+                    mask_padding=not config.parity,
+                    per_process=config.parity,
+                ),
+            )
         ],
     )

@@ -8,7 +8,6 @@ from pathlib import Path
 from smidgen.data import Augmentation
 from smidgen.recipes.experiment import DataConfig, EvaluationConfig, Experiment, default_experiment
 from smidgen.recipes.from_scratch import from_scratch
-from smidgen.structures import Preprocessing
 
 
 def overfit16(system: str = "dino_nano", data: Path = Path("deeppcb")) -> Experiment:
@@ -22,7 +21,7 @@ def overfit16(system: str = "dino_nano", data: Path = Path("deeppcb")) -> Experi
     base = default_experiment(system)
     return replace(
         base,
-        model=replace(base.model, preprocessing=Preprocessing(short_side=320, long_side=533)),
+        model=replace(base.model, preprocessing=replace(base.model.preprocessing, short_side=320, long_side=533)),
         data=DataConfig(
             path=str(data),
             train_split="train",

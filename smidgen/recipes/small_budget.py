@@ -8,7 +8,6 @@ from pathlib import Path
 from smidgen.data import Augmentation
 from smidgen.recipes.experiment import DataConfig, EvaluationConfig, Experiment, default_experiment
 from smidgen.recipes.from_scratch import from_scratch
-from smidgen.structures import Preprocessing
 from smidgen.training import TrainingConfig
 
 
@@ -40,17 +39,17 @@ def aerial_cars(system: str = "dino_nano", data: Path = Path("aerial_cars")) -> 
 
 
 def _experiment(
-    system: str, data: Path, augmentation: Augmentation, preprocessing: Preprocessing, training: TrainingConfig
+    system: str, data: Path, augmentation: Augmentation, seen_at: dict[str, int], training: TrainingConfig
 ) -> Experiment:
     base = default_experiment(system)
     return replace(
         base,
-        model=replace(base.model, preprocessing=preprocessing),
+        model=replace(base.model, preprocessing=replace(base.model.preprocessing, **seen_at)),
         data=DataConfig(path=str(data), augmentation=augmentation),
         training=training,
         evaluation=EvaluationConfig(protocol="aitod", bootstrap=200),
     )
 
 
-def _seen_at(short_side: int, long_side: int) -> Preprocessing:
-    return Preprocessing(short_side=short_side, long_side=long_side)
+def _seen_at(short_side: int, long_side: int) -> dict[str, int]:
+    return {"short_side": short_side, "long_side": long_side}

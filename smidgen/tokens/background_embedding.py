@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from smidgen.structures import Tokens
 
@@ -17,7 +16,8 @@ from smidgen.structures import Tokens
 class BackgroundEmbedding(nn.Module):
     """`size` learned rows and columns of width / 2, the same for all levels; starts as U(0, 1).
 
-    A map with more cells than the table along an axis reads it interpolated (the official code fails there).
+    An image with more cells than the table along an axis reads it stretched over its own cells, whatever the canvas
+    (the official code fails there).
     """
 
     def __init__(self, width: int, size: int = 200) -> None:
@@ -28,17 +28,28 @@ class BackgroundEmbedding(nn.Module):
 
     def forward(self, tokens: Tokens, background: Bool[Tensor, "B N"]) -> Float[Tensor, "B N C"]:
         """The tokens' content, the embedding added where `background` is True."""
-        embedding = torch.cat([self._of_level(shape) for shape in tokens.shapes])
-        return tokens.content + embedding * background[..., None]
+        shares = tokens.valid_share.unbind(dim=1)
+        levels = [self._of_level(*level) for level in zip(tokens.shapes, shares, strict=True)]
+        return tokens.content + torch.cat(levels, dim=1) * background[..., None]
 
-    def _of_level(self, shape: tuple[int, int]) -> Float[Tensor, "n C"]:
+    def _of_level(self, shape: tuple[int, int], valid_share: Float[Tensor, "B 2"]) -> Float[Tensor, "B1 n C"]:
+        """One row for all images where the table is long enough."""
         rows, columns = shape
-        column = _entries(self.column.weight, columns).expand(rows, -1, -1)
-        row = _entries(self.row.weight, rows)[:, None].expand(-1, columns, -1)
-        return torch.cat([column, row], dim=-1).flatten(0, 1)
+        column = _entries(self.column.weight, columns, valid_share[:, 0])[:, None].expand(-1, rows, -1, -1)
+        row = _entries(self.row.weight, rows, valid_share[:, 1])[:, :, None].expand(-1, -1, columns, -1)
+        images = max(len(column), len(row))
+        both = (column.expand(images, -1, -1, -1), row.expand(images, -1, -1, -1))
+        return torch.cat(both, dim=-1).flatten(1, 2)
 
 
-def _entries(table: Float[Tensor, "size c"], count: int) -> Float[Tensor, "count c"]:
-    if count <= len(table):
-        return table[:count]
-    return F.interpolate(table.T[None], count, mode="linear", align_corners=True)[0].T
+def _entries(table: Float[Tensor, "size c"], count: int, valid_share: Float[Tensor, " B"]) -> Float[Tensor, "B1 n c"]:
+    """The first `count` entries, or, for a longer axis, entries between which each image's own cells are spread."""
+    size = len(table)
+    if count <= size:
+        return table[None, :count]
+    valid = (valid_share * count).clamp(min=2)
+    step = torch.where(valid > size, (size - 1) / (valid - 1), 1.0)
+    place = (torch.arange(count, device=table.device) * step[:, None]).clamp(max=size - 1)
+    before = place.long().clamp(max=size - 2)
+    share = (place - before)[..., None].to(table.dtype)
+    return table[before] * (1 - share) + table[before + 1] * share

@@ -5,9 +5,8 @@ cross-level token fusion (equation 10). The paths are those of PANet (Liu et al.
 (Ding et al., "RepVGG: Making VGG-style ConvNets Great Again", CVPR 2021), with a gate. As in the official code, and
 unlike the paper, both branches of a block count fully instead of by alpha and 1 - alpha, activations are SiLU, the gate
 reads an attention-pooled context (Cao et al., "GCNet", 2019), and every level but the finest passes a lateral
-convolution on its way down. The official convolutions and gates read the padding of the canvas, too; here they do not
-(mask_padding=False restores it). In training, batch norms take the statistics of all cells, as officially. The official
-code has nothing like `fused`.
+convolution on its way down. The official convolutions, gates and batch statistics read the padding of the canvas, too;
+here they do not (mask_padding=False restores it). The official code has nothing like `fused`.
 """
 
 from __future__ import annotations
@@ -21,9 +20,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from smidgen.nn.valid_cells import zero_padded
+from smidgen.nn.valid_cells import ValidBatchNorm, zero_padded
 from smidgen.structures import FeaturePyramid, Memory, Tokens
 
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
@@ -55,11 +53,11 @@ class CrossLevelFusion(nn.Module):
         self.mask_padding = mask_padding
         steps = range(num_levels - 1)
         # Entry i of each list lies between level i and level i + 1.
-        self.lateral = nn.ModuleList(_convolution(width, width, 1) for _ in steps)
+        self.lateral = nn.ModuleList(NormedConvolution(width, width, 1) for _ in steps)
         self.top_down = nn.ModuleList(
             CrossStageLayer(2 * width, width, num_blocks, groups, gate_reduction) for _ in steps
         )
-        self.downsample = nn.ModuleList(_convolution(width, width, 3, stride=2) for _ in steps)
+        self.downsample = nn.ModuleList(NormedConvolution(width, width, 3, stride=2) for _ in steps)
         self.bottom_up = nn.ModuleList(
             CrossStageLayer(2 * width, width, num_blocks, groups, gate_reduction) for _ in steps
         )
@@ -86,7 +84,7 @@ class CrossLevelFusion(nn.Module):
         """Coarse to fine. What the next path reads of all but the finest level is the lateral convolution's output."""
         top, path = maps[-1], []
         for step in reversed(range(len(self.lateral))):
-            coarse, fine = self.lateral[step](top), maps[step]
+            coarse, fine = F.silu(self.lateral[step](top, padding[step + 1])), maps[step]
             # Levels halve exactly, so that cell i reads cell i // 2 on every canvas.
             enlarged = F.interpolate(coarse, size=(fine.shape[-2], fine.shape[-1]), mode="nearest")
             top = self.top_down[step](torch.cat([enlarged, fine], dim=1), padding[step])
@@ -97,7 +95,8 @@ class CrossLevelFusion(nn.Module):
         """Fine to coarse."""
         path = [maps[0]]
         for step, (downsample, layer) in enumerate(zip(self.downsample, self.bottom_up, strict=True)):
-            joined = torch.cat([downsample(path[-1]), maps[step + 1]], dim=1)
+            coarse = F.silu(downsample(path[-1], padding[step + 1]))
+            joined = torch.cat([coarse, maps[step + 1]], dim=1)
             path.append(layer(joined, padding[step + 1]))
         return path
 
@@ -117,16 +116,16 @@ class CrossStageLayer(nn.Module):
 
     def __init__(self, channels_in: int, channels: int, num_blocks: int, groups: int, gate_reduction: int) -> None:
         super().__init__()
-        self.entry = _convolution(channels_in, channels, 1)
-        self.shortcut = _convolution(channels_in, channels, 1)
+        self.entry = NormedConvolution(channels_in, channels, 1)
+        self.shortcut = NormedConvolution(channels_in, channels, 1)
         self.blocks = nn.ModuleList(RepVGGBlock(channels, groups, gate_reduction) for _ in range(num_blocks))
 
     def forward(self, features: Float[Tensor, "B I H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
         """The layer's map, zero in the padding."""
-        refined = zero_padded(self.entry(features), padding)
+        refined = zero_padded(F.silu(self.entry(features, padding)), padding)
         for block in self.blocks:
             refined = block(refined, padding)
-        return zero_padded(refined + self.shortcut(features), padding)
+        return zero_padded(refined + F.silu(self.shortcut(features, padding)), padding)
 
 
 class RepVGGBlock(nn.Module):
@@ -142,7 +141,7 @@ class RepVGGBlock(nn.Module):
 
     def forward(self, features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
         """The block's map, zero in the padding; `features` must be zero there."""
-        return features + zero_padded(self.gate(F.silu(self.branches(features)), padding), padding)
+        return features + zero_padded(self.gate(F.silu(self.branches(features, padding)), padding), padding)
 
 
 class TwoBranches(nn.Module):
@@ -150,26 +149,58 @@ class TwoBranches(nn.Module):
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.square = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, groups=groups, bias=False), nn.BatchNorm2d(channels)
-        )
-        self.pointwise = nn.Sequential(
-            nn.Conv2d(channels, channels, 1, groups=groups, bias=False), nn.BatchNorm2d(channels)
-        )
+        self.square = NormedConvolution(channels, channels, 3, groups=groups)
+        self.pointwise = NormedConvolution(channels, channels, 1, groups=groups)
 
-    def forward(self, features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+    def forward(self, features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
         """Sum of the branches."""
-        total: Tensor = self.square(features) + self.pointwise(features)
+        total: Tensor = self.square(features, padding) + self.pointwise(features, padding)
         return total
 
     @torch.no_grad()
-    def fused(self) -> nn.Conv2d:
+    def fused(self) -> FusedBranches:
         """The one 3x3 convolution that computes the same with the running statistics (RepVGG, section 3.3)."""
-        square, pointwise = _folded(self.square), _folded(self.pointwise)
+        square, pointwise = self.square.folded(), self.pointwise.folded()
         assert square.bias is not None and pointwise.bias is not None
         square.weight += F.pad(pointwise.weight, (1, 1, 1, 1))
         square.bias += pointwise.bias
-        return square
+        return FusedBranches(square)
+
+
+class FusedBranches(nn.Module):
+    """What two branches have become."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.convolution = convolution
+
+    def forward(self, features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
+        """The convolution's map; padding has no more say."""
+        answer: Tensor = self.convolution(features)
+        return answer
+
+
+class NormedConvolution(nn.Module):
+    """A convolution without bias, and a batch norm over the cells that show the image."""
+
+    def __init__(self, channels_in: int, channels: int, size: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels_in, channels, size, stride, (size - 1) // 2, groups=groups, bias=False)
+        self.norm = ValidBatchNorm(channels)
+
+    def forward(self, features: Float[Tensor, "B I _ _"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
+        """`padding` is the answer's: a strided convolution's map is smaller than `features`."""
+        answer: Tensor = self.norm(self.convolution(features), padding)
+        return answer
+
+    @torch.no_grad()
+    def folded(self) -> nn.Conv2d:
+        """The convolution with the norm's running statistics in weight and bias."""
+        scale = self.norm.weight * (self.norm.running_var + self.norm.eps).rsqrt()
+        folded = deepcopy(self.convolution)
+        folded.weight *= scale[:, None, None, None]
+        folded.bias = nn.Parameter(self.norm.bias - self.norm.running_mean * scale)
+        return folded
 
 
 class AttentionPooledGate(nn.Module):
@@ -196,7 +227,8 @@ class AttentionPooledGate(nn.Module):
 def fused(module: ModuleType) -> ModuleType:
     """A copy of `module` (a fusion, or a whole detector) in which every block has one convolution with bias.
 
-    Exact with running statistics only. Raises ValueError for a module in training mode.
+    For inference: exact with running statistics only, and not to be saved as a checkpoint, which holds both branches.
+    Raises ValueError for a module in training mode.
     """
     if any(part.training for part in module.modules() if isinstance(part, RepVGGBlock)):
         raise ValueError("expected a module in evaluation mode, whose norms no longer change; call module.eval() first")
@@ -205,21 +237,6 @@ def fused(module: ModuleType) -> ModuleType:
         if isinstance(block, RepVGGBlock) and isinstance(block.branches, TwoBranches):
             block.branches = block.branches.fused()
     return copy
-
-
-def _convolution(channels_in: int, channels: int, size: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels_in, channels, size, stride, (size - 1) // 2, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.SiLU(),
-    )
-
-
-def _folded(branch: nn.Sequential) -> nn.Conv2d:
-    """The branch's convolution with its norm's running statistics in weight and bias."""
-    convolution, norm = branch
-    assert isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d | nn.SyncBatchNorm)
-    return fuse_conv_bn_eval(convolution, norm)
 
 
 def _initialize(module: nn.Module) -> None:

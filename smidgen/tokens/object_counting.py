@@ -66,7 +66,7 @@ class CategoricalCounter(nn.Module):
 
 
 class LightCounter(nn.Module):
-    """The same answer at a fraction of the cost: half the resolution, half the width, separable convolutions.
+    """The same answer at a fraction of the cost: half the width, separable convolutions.
 
     A mean over the image says how dense objects are, not how many: besides it the classifier reads the logarithms of
     `num_densities` sums of non-negative maps, which grow with the image as counts do (density maps: Lempitsky and
@@ -85,7 +85,6 @@ class LightCounter(nn.Module):
         super().__init__()
         self.thresholds = _ascending(thresholds)
         self.mask_padding, self.out_channels = mask_padding, width // 2
-        self.halve = nn.Conv2d(width, width, 3, stride=2, padding=1, groups=width, bias=False)
         self.entry = nn.Conv2d(width, self.out_channels, 1)
         self.blocks = nn.ModuleList(_SeparableBlock(self.out_channels, dilation) for dilation in dilations)
         self.density = nn.Conv2d(self.out_channels, num_densities, 1)
@@ -98,17 +97,14 @@ class LightCounter(nn.Module):
     def forward(
         self, features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]
     ) -> tuple[ObjectCount, Float[Tensor, "B c H W"]]:
-        """The count, and a feature map of half the channels at the resolution of the input."""
+        """The count, and a feature map of half the channels."""
         padding = padding if self.mask_padding else torch.zeros_like(padding)
-        coarse = padding[:, ::2, ::2]
-        x = zero_padded(self.entry(self.halve(zero_padded(features, padding))), coarse)
+        features = zero_padded(self.entry(features), padding)
         for block in self.blocks:
-            x = block(x, coarse)
-        amount = sum_of_valid(F.softplus(self.density(x).float()), coarse).log1p().to(x.dtype)
-        logits = self.classifier(torch.cat([mean_of_valid(x, coarse), amount], dim=1))
-        return ObjectCount(logits, self.thresholds), zero_padded(
-            _doubled(x, (features.shape[2], features.shape[3])), padding
-        )
+            features = block(features, padding)
+        amount = sum_of_valid(F.softplus(self.density(features).float()), padding).log1p().to(features.dtype)
+        logits = self.classifier(torch.cat([mean_of_valid(features, padding), amount], dim=1))
+        return ObjectCount(logits, self.thresholds), features
 
 
 class _SeparableBlock(nn.Module):
@@ -125,13 +121,6 @@ class _SeparableBlock(nn.Module):
     def forward(self, features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
         update: Tensor = self.norm(self.pointwise(self.depthwise(features)), padding)
         return features + F.relu(update)
-
-
-def _doubled(coarse: Float[Tensor, "B C h w"], shape: tuple[int, int]) -> Float[Tensor, "B C H W"]:
-    """Each cell twice along both axes, cut to `shape`: cell i reads cell i // 2, whatever the canvas."""
-    rows, columns = shape
-    doubled = coarse.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    return doubled[:, :, :rows, :columns]
 
 
 def _ascending(thresholds: Sequence[int]) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from typing import Literal, Protocol
 
@@ -46,10 +47,12 @@ class SharedProposals(Protocol):
 class AttentionAmongBest(nn.Module):
     """Dense self-attention among the `best` tokens of a selection, with residual and norm."""
 
-    def __init__(self, width: int, num_heads: int, best: int = 300) -> None:
+    def __init__(self, width: int, num_heads: int, best: int = 300, dropout: float = 0.0) -> None:
         super().__init__()
-        self.best = best
-        self.attention = nn.MultiheadAttention(width, num_heads, batch_first=True)
+        if best < 1:
+            raise ValueError(f"expected at least one token to attend densely, got {best}")
+        self.best, self.dropout = best, nn.Dropout(dropout)
+        self.attention = nn.MultiheadAttention(width, num_heads, dropout=dropout, batch_first=True)
         nn.init.xavier_uniform_(self.attention.in_proj_weight)
         nn.init.xavier_uniform_(self.attention.out_proj.weight)
         self.norm = nn.LayerNorm(width)
@@ -69,17 +72,18 @@ class AttentionAmongBest(nn.Module):
         hidden = None if padding is None else padding.gather(1, index)
         attending = chosen + encoding
         update = self.attention(attending, attending, chosen, key_padding_mask=hidden, need_weights=False)[0]
-        return _with_rows(query, index, self.norm(chosen + update))
+        return _with_rows(query, index, self.norm(chosen + self.dropout(update)))
 
 
 class SalienceFilteredEncoder(nn.Module):
-    """Layers made by `layer`, each preceded by one made by `among_best`, over the most salient tokens.
+    """Layers made by `layer`, each preceded by one made by `among_best` (None = by none), over the most salient tokens.
 
     salience: tokens to logit maps. background: embeds the tokens that the last layer does not refine (None = leaves
     them). proposals: the detector's own proposal stage, whose projection and class head judge tokens here, too.
     level_ratios: share of each level's cells that is kept, finest first; layer_ratios: share of those that each layer
     refines. best_by: the dense attention takes the tokens with the largest product of class and salience "logits"
-    (official: two low values make a high product), or of the two "probabilities".
+    (official: two low values make a high product), or of the two "probabilities". values: what tokens attend to, the
+    encoder's "input" in every layer (official), or the tokens as "refined" so far (equation 4).
     per_batch: official quotas: the fullest image's for every image, surplus and padded tokens taking part in the
     attention without being written. By default each image has its own quotas.
     """
@@ -87,7 +91,7 @@ class SalienceFilteredEncoder(nn.Module):
     def __init__(
         self,
         layer: Callable[[], DeformableEncoderLayer],
-        among_best: Callable[[], AttentionAmongBest],
+        among_best: Callable[[], AttentionAmongBest] | None,
         *,
         salience: Callable[[Tokens], tuple[Float[Tensor, "B _ _"], ...]],
         proposals: SharedProposals,
@@ -95,6 +99,7 @@ class SalienceFilteredEncoder(nn.Module):
         level_ratios: Sequence[float] = (0.4, 0.8, 1.0, 1.0),
         layer_ratios: Sequence[float] = (1.0, 0.8, 0.6, 0.6, 0.4, 0.2),
         best_by: Literal["logits", "probabilities"] = "logits",
+        values: Literal["input", "refined"] = "input",
         per_batch: bool = False,
     ) -> None:
         super().__init__()
@@ -102,10 +107,10 @@ class SalienceFilteredEncoder(nn.Module):
         # In a tuple: these weights belong to the detector's proposal stage and stand in its state dict once.
         self._proposals = (proposals,)
         self.layers = nn.ModuleList(layer() for _ in layer_ratios)
-        self.among_best = nn.ModuleList(among_best() for _ in layer_ratios)
+        self.among_best = nn.ModuleList([among_best() for _ in layer_ratios] if among_best else [])
         self.level_ratios = _checked(level_ratios, "level")
         self.layer_ratios = _checked(layer_ratios, "layer")
-        self.best_by, self.per_batch = best_by, per_batch
+        self.best_by, self.values, self.per_batch = best_by, values, per_batch
         self.checkpoint_activations = False
 
     @property
@@ -153,10 +158,13 @@ class SalienceFilteredEncoder(nn.Module):
     ) -> Float[Tensor, "B N C"]:
         index, padding = active.index, active.padding
         before, position = _rows(content, index), _rows(tokens.position, index)
-        best = self._best(self.proposals.class_head(before).amax(dim=-1), score.gather(1, index))
-        query = self.among_best[number](before, position, best, None if self.per_batch else padding)
+        query = before
+        if len(self.among_best):
+            best = self._best(self.proposals.class_head(before).amax(dim=-1), score.gather(1, index))
+            query = self.among_best[number](before, position, best, None if self.per_batch else padding)
         places = reference.gather(1, index[..., None, None].expand(-1, -1, *reference.shape[2:]))
-        query = self.layers[number](query, position, places, tokens.content, tokens.shapes, tokens.padding)
+        value = tokens.content if self.values == "input" else content
+        query = self.layers[number](query, position, places, value, tokens.shapes, tokens.padding)
         return _with_rows(content, index, torch.where(padding[..., None], before, query))
 
     def _best(self, object_logit: Float[Tensor, "B A"], salience: Float[Tensor, "B A"]) -> Float[Tensor, "B A"]:
@@ -165,7 +173,8 @@ class SalienceFilteredEncoder(nn.Module):
         return object_logit.sigmoid() * salience.sigmoid()
 
     def _prefix(self, index: Int[Tensor, "B A"], kept: Int[Tensor, " B"], ratio: float) -> ActiveTokens:
-        length = max(1, _share(index.shape[1], ratio))
+        share = _single_precision_share if self.per_batch else _share
+        length = max(1, share(index.shape[1], ratio))
         # Officially an image's own count is not reduced by the layer's ratio.
         own = kept if self.per_batch else (kept * ratio).int().clamp(min=1)
         return ActiveTokens(index[:, :length], torch.arange(length, device=index.device) >= own[:, None])
@@ -178,6 +187,7 @@ class SalienceFilteredEncoder(nn.Module):
         for level, (start, stop) in enumerate(pairwise(tokens.starts)):
             score, padding = maps[level].flatten(1), tokens.padding[:, start:stop]
             count = ((~padding).sum(dim=1).float() * self.level_ratios[level]).int()
+            count = count if self.per_batch else count.clamp(min=1)
             best = best_of_level(score, padding, count, self.level_ratios[level])
             scores.append(best.values)
             indices.append(best.indices + start)
@@ -188,7 +198,7 @@ class SalienceFilteredEncoder(nn.Module):
     @staticmethod
     def _best_of_image(score: Tensor, padding: Tensor, count: Tensor, ratio: float) -> torch.return_types.topk:
         """Each image's own `count`, the rest at minus infinity; sized by the canvas, so that no device is asked."""
-        best = score.masked_fill(padding, -torch.inf).topk(_share(score.shape[1], ratio), dim=1)
+        best = score.masked_fill(padding, -torch.inf).topk(max(1, _share(score.shape[1], ratio)), dim=1)
         surplus = torch.arange(best.values.shape[1], device=score.device) >= count[:, None]
         return torch.return_types.topk((best.values.masked_fill(surplus, -torch.inf), best.indices))
 
@@ -219,7 +229,13 @@ def _with_rows(
 
 
 def _share(count: int, ratio: float) -> int:
-    """Whole part of a share in single precision, as in the official code: 0.6 of 5 is 3, not 2."""
+    """Whole part of a share: 0.6 of 5 is 3. In integers, so that sizes stay symbolic where a model is exported."""
+    exact = Fraction(ratio).limit_denominator(10**6)
+    return count * exact.numerator // exact.denominator
+
+
+def _single_precision_share(count: int, ratio: float) -> int:
+    """As the official code rounds: 0.6 of 5 is 3, not the 2 of double precision."""
     return int(torch.tensor(float(count)) * ratio)
 
 

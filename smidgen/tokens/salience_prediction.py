@@ -4,8 +4,9 @@ Hou et al., "Salience DETR: Enhancing Detection Transformer with Hierarchical Sa
 section 3.2. As in the official code the coarser level's logit, enlarged, scales the features of the finer level
 (equation 3 has a score there), and half of the hidden channels see the whole level's mean.
 
-The official predictor begins with a layer norm, and a layer norm undoes the scaling of a token: officially the coarser
-map changes next to nothing (less than 1e-4 in the logits here; docs/log.md). `after_norm` puts it where it has effect.
+The official predictor begins with a layer norm, and a layer norm undoes a positive scaling of its token: as long as
+1 + alpha s > 0 the coarser map changes next to nothing (less than 1e-4 in the logits), and where it is negative the
+normed features flip their sign (docs/log.md). `after_norm` lets the map scale what has been normed.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class SaliencePredictor(nn.Module):
     def _mean(self, features: Tensor, padding: Tensor) -> Float[Tensor, "B 1 c"]:
         if not self.mask_padding:
             return features.mean(dim=1, keepdim=True)
-        total = features.masked_fill(padding[..., None], 0.0).sum(dim=1, keepdim=True)
-        return total / (~padding).sum(dim=1).clamp(min=1)[:, None, None]
+        total = features.masked_fill(padding[..., None], 0.0).sum(dim=1, keepdim=True, dtype=torch.float32)
+        return (total / (~padding).sum(dim=1).clamp(min=1)[:, None, None]).to(features.dtype)
 
 
 class TopDownSalience(nn.Module):
@@ -59,7 +60,7 @@ class TopDownSalience(nn.Module):
 
     modulation (levels - 1) starts as U(-0.3, 0.3), one factor per finer level. align_corners: enlarge maps from corner
     to corner of the canvas (official; then padding moves them) instead of by the cells' places. after_norm: modulate
-    what the predictor has normed, not what it norms (official, of hardly any effect).
+    what the predictor has normed, not what it norms (official: then only its sign has an effect).
     """
 
     def __init__(
@@ -87,8 +88,10 @@ class TopDownSalience(nn.Module):
         """The map of `level` + 1 at the cells of `level`."""
         if self.align_corners:
             return F.interpolate(coarse[:, None], tokens.shapes[level], mode="bilinear", align_corners=True)[:, 0]
-        grid = _cells_in(tokens, level, level + 1)
-        return F.grid_sample(coarse[:, None], grid.to(coarse.dtype), align_corners=False, padding_mode="border")[:, 0]
+        # In float32: half precision cannot tell the cells of a large map apart.
+        grid = _cells_in(tokens, level, level + 1).float()
+        enlarged = F.grid_sample(coarse[:, None].float(), grid, align_corners=False, padding_mode="border")
+        return enlarged[:, 0].to(coarse.dtype)
 
 
 def _cells_in(tokens: Tokens, level: int, other: int) -> Float[Tensor, "B H W 2"]:

@@ -58,12 +58,35 @@ def test_a_level_learns_objects_of_its_sizes_only() -> None:
     assert near.any() and far.any()
 
 
-def test_many_objects_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    corners = torch.rand(50, 2) * 50
-    boxes = torch.cat([corners, corners + 1 + torch.rand(50, 2) * 10], dim=1)
-    whole = level_targets(boxes, (16, 24), CANVAS)
-    monkeypatch.setattr("smidgen.losses.salience._PAIRS_AT_ONCE", 1000)
-    assert torch.equal(level_targets(boxes, (16, 24), CANVAS), whole)
+def test_every_cell_is_as_if_it_were_compared_with_every_box() -> None:
+    """The slow and obvious way; boxes may leave the canvas."""
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(200, 2, generator=generator) * 100 - 10
+    boxes = torch.cat([corners, corners + 0.5 + torch.rand(200, 2, generator=generator) * 30], dim=1)
+    y, x = torch.meshgrid((torch.arange(16) + 0.5) * 4, (torch.arange(24) + 0.5) * 4, indexing="ij")
+    dx, dy = x[..., None] - (boxes[:, 0] + boxes[:, 2]) / 2, y[..., None] - (boxes[:, 1] + boxes[:, 3]) / 2
+    wide, high = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    inside = (dx.abs() < wide / 2) & (dy.abs() < high / 2)
+    expected = (1 - ((dx / wide) ** 2 + (dy / high) ** 2).sqrt()).masked_fill(~inside, 0.0).amax(-1)
+    torch.testing.assert_close(level_targets(boxes, (16, 24), CANVAS), expected)
+
+
+def test_the_papers_confidence_is_zero_at_corners() -> None:
+    box = torch.tensor([[11.0, 15.0, 31.01, 27.01]])
+    code, paper = (level_targets(box, (32, 48), CANVAS, confidence=kind) for kind in ("code", "paper"))
+    assert paper[13, 15] == pytest.approx(0.0, abs=1e-2)
+    assert code[13, 15] > 0.25
+
+
+def test_ignore_regions_are_not_background() -> None:
+    logits = [torch.zeros(1, 8, 12, requires_grad=True), torch.zeros(1, 4, 6, requires_grad=True)]
+    region = torch.tensor([[0.0, 0.0, 48.0, 64.0]])
+    truth = Target.of(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), CANVAS, ignore=region)
+    SalienceLoss(limits_px=None)(output(SalienceMaps(tuple(logits), (), CANVAS)), [truth], 0.0)["salience"].backward()
+    for level in logits:
+        assert level.grad is not None
+        half = level.shape[-1] // 2
+        assert (level.grad[..., :half] == 0).all() and (level.grad[..., half:] > 0).all()
 
 
 def test_the_loss_is_per_positive_cell_and_ignores_padding() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from smidgen.models import create_criterion, create_model
-from smidgen.structures import ImageBatch, Target, evidence_of
+from smidgen.structures import FeaturePyramid, ImageBatch, Target, evidence_of
 from smidgen.tokens.cross_level_fusion import fused
 from smidgen.tokens.salience_filtering import SalienceMaps
 
@@ -91,7 +91,7 @@ def test_the_fused_detector_answers_the_same() -> None:
 
 
 def test_layer_ratios_are_one_per_layer() -> None:
-    with pytest.raises(ValueError, match="one layer ratio for each of 2 encoder layers"):
+    with pytest.raises(ValueError, match="each of 2 encoder layers"):
         create_model("salience_detr_nano", num_classes=1, layer_ratios=[1.0])
 
 
@@ -110,3 +110,69 @@ def test_squares_of_4000_px_are_answered(name: str) -> None:
     model = create_model(name, num_classes=3).eval()
     (found,) = model.detect(ImageBatch.collate([_image(4000, 4000)], pad_multiple=32), [(4000, 4000)])
     assert found.boxes_xyxy.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"values": "refined"},
+        {"densely_attended": 0},
+        {"background_rows": 0},
+        {"salience_confidence": "paper", "level_limits_px": None},
+        {"modulate_after_norm": True, "best_by": "probabilities"},
+    ],
+    ids=str,
+)
+def test_the_papers_readings_train(settings: dict[str, object]) -> None:
+    model = create_model("salience_detr_nano", num_classes=2, num_queries=20, **settings).train()
+    targets = [Target.of(torch.tensor([[4.0, 4.0, 20.0, 12.0]]), torch.tensor([1]), (64, 64))]
+    losses = create_criterion(model)(model(ImageBatch.collate([_image(64, 64)]), targets), targets, 0.0)
+    sum(losses.values()).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("size", [(32, 32), (20, 50)])
+def test_the_smallest_images_train(size: tuple[int, int]) -> None:
+    """Maps of one cell: a batch norm over one value must not refuse it."""
+    model = create_model("salience_detr_nano", num_classes=2, num_queries=20).train()
+    targets = [Target.of(torch.tensor([[4.0, 4.0, 20.0, 12.0]]), torch.tensor([1]), size)]
+    losses = create_criterion(model)(model(ImageBatch.collate([_image(*size)], 32), targets), targets, 0.0)
+    sum(losses.values()).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
+
+
+@torch.no_grad()
+def test_a_canvas_beyond_the_background_table_changes_nothing_for_an_image_within_it() -> None:
+    torch.manual_seed(0)
+    model = create_model("salience_detr_nano", num_classes=2, num_queries=20, background_rows=16).eval()
+    shapes = []
+    for canvas_hw in ((96, 128), (192, 256)):
+        canvas = torch.ones(1, *canvas_hw, dtype=torch.bool)
+        canvas[:, :96, :128] = False
+        generator = torch.Generator().manual_seed(3)
+        levels = []
+        for stride in (8, 16, 32):
+            level = torch.zeros(1, 128, canvas_hw[0] // stride, canvas_hw[1] // stride)
+            shown = torch.randn(1, 128, 96 // stride, 128 // stride, generator=generator)
+            level[..., : shown.shape[-2], : shown.shape[-1]] = shown
+            levels.append(level)
+        shapes.append(model.decode(FeaturePyramid.of(levels, canvas, (8, 16, 32))).final.logits)
+    torch.testing.assert_close(shapes[1], shapes[0], atol=1e-5, rtol=0)
+
+
+def test_registered_proposals_need_a_registered_encoder() -> None:
+    """The encoder judges tokens with the proposal stage: another one would be trained by nobody."""
+    with pytest.raises(ValueError, match="expected a registered encoder beside"):
+        create_model("salience_detr_nano", num_classes=2, parts={"proposals": "mine"})
+
+
+def test_activation_checkpointing_gives_the_same_gradients() -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        model = create_model("salience_detr_nano", num_classes=2, num_queries=20).train()
+        if checkpointing:
+            model.enable_activation_checkpointing()
+        model(ImageBatch.collate([_image(64, 64)])).final.boxes_cxcywh.sum().backward()
+        gradients.append(model.neck.levels[0][0].weight.grad)
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-6, rtol=1e-4)

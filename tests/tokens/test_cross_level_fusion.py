@@ -139,7 +139,7 @@ def test_a_block_is_one_convolution_when_fused() -> None:
     with torch.no_grad():
         expected, actual = (each(memory, pyramid).tokens.content for each in (fusion, single))
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
-    convolutions = [part.branches for part in single.modules() if isinstance(part, RepVGGBlock)]
+    convolutions = [part.branches.convolution for part in single.modules() if isinstance(part, RepVGGBlock)]
     assert all(isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3) and part.groups == 4 for part in convolutions)
     sizes = [sum(parameter.numel() for parameter in each.parameters()) for each in (fusion, single)]
     assert sizes[1] < sizes[0]
