@@ -34,7 +34,7 @@ class ObjectCountLoss:
             return {}
         classes = count_classes([len(target) for target in targets], count.thresholds)
         logits = full_precision(count.logits)
-        return {"object_count": F.cross_entropy(logits, classes.to(logits.device))}
+        return {"object_count": F.cross_entropy(logits, classes.to(logits.device, non_blocking=True))}
 
 
 def count_classes(counts: Sequence[int], thresholds: Sequence[int]) -> Int[Tensor, " B"]:

@@ -44,18 +44,25 @@ class ScaleWeighting:
     def __post_init__(self) -> None:
         if len(self.weights) != len(self.bins_px) + 1:
             raise ValueError(
-                f"expected one scale weight more than the {len(self.bins_px)} bins have edges, got {self.weights}"
+                f"expected one weight more than the {len(self.bins_px)} edges of the bins, got {self.weights}; "
+                "change model.scale_weights or model.scale_bins_px"
             )
         if any(high <= low for low, high in pairwise((0, *self.bins_px))):
-            raise ValueError(f"expected positive edges of the scale bins in ascending order, got {self.bins_px}")
-        if min(self.weights) <= 0 or self.decay < 0:
-            raise ValueError(f"expected positive scale weights and decay >= 0, got {self.weights} and {self.decay}")
+            raise ValueError(
+                f"expected positive edges of bins in ascending order, got {self.bins_px}; change model.scale_bins_px"
+            )
+        if min(self.weights) <= 0:
+            raise ValueError(f"expected positive weights, got {self.weights}; change model.scale_weights")
+        if self.decay < 0:
+            raise ValueError(f"expected a decay of at least 0, got {self.decay}; change model.scale_decay")
 
     @torch.no_grad()
     def __call__(
         self, supervised: SupervisedSet, boxes_cxcywh: Float[Tensor, "M 4"], progress: float
     ) -> Float[Tensor, " M"]:
         """The pairs' weights divided by their mean; boxes_cxcywh: of their objects. Empty where nothing is matched."""
+        if self._remaining(progress) == 0:  # so on all processes: none waits for the others' mean
+            return boxes_cxcywh.new_ones(len(boxes_cxcywh))
         weights = self.weights_of(self.sides_px(supervised, boxes_cxcywh), progress)
         return weights / self._mean(weights)
 

@@ -43,11 +43,16 @@ def derived_quotas(
     return {budget: _shares(histogram, budget) for budget in budgets}
 
 
-def derived_thresholds(counts: npt.NDArray[np.int64], num_classes: int) -> tuple[int, ...]:
-    """Thresholds that put equal shares of the images into `num_classes` classes of counts, as far as ties allow.
+def derived_thresholds(
+    counts: npt.NDArray[np.int64], num_classes: int, budgets: Sequence[int] | None = None
+) -> tuple[int, ...]:
+    """Thresholds that put equal shares of the images into `num_classes` classes of counts, as far as ties and budgets
+    allow.
 
-    counts: objects of each image. Ascending without repetition from 1 on; class t = number of thresholds <= n. Raises
-    ValueError where there is no image.
+    counts: objects of each image. budgets: ascending queries of each class; no threshold is above its class's budget,
+    so that an image counted right has as many queries as objects unless it holds more than the largest budget. None =
+    no such limit. Ascending without repetition from 1 on; class t = number of thresholds <= n. Raises ValueError where
+    there is no image.
     """
     if len(counts) == 0:
         raise ValueError(
@@ -56,7 +61,26 @@ def derived_thresholds(counts: npt.NDArray[np.int64], num_classes: int) -> tuple
     quantiles = np.ceil(np.quantile(counts, np.arange(1, num_classes) / num_classes)).astype(int)
     # Rising by at least one from 1 on: the running maximum of what is left when the position is taken off.
     position = np.arange(1, num_classes)
-    return tuple(int(threshold) for threshold in np.maximum.accumulate(np.maximum(quantiles - position, 0)) + position)
+    above = np.maximum.accumulate(np.maximum(quantiles - position, 0))
+    if budgets is not None:
+        limits = np.minimum.accumulate((np.asarray(budgets[:-1]) - position)[::-1])[::-1]
+        above = np.minimum(above, np.maximum(limits, 0))
+    return tuple(int(threshold) for threshold in above + position)
+
+
+def remarks(config: Any, counts: npt.NDArray[np.int64]) -> tuple[str, ...]:
+    """What a user should know about thresholds derived for this configuration: that budgets moved them, and how many
+    images hold more objects than the largest budget. Empty where `count_thresholds` is not "auto".
+    """
+    if getattr(config, "count_thresholds", None) != AUTO:
+        return ()
+    budgets, found = config.budgets, []
+    if derived_thresholds(counts, len(budgets)) != derived_thresholds(counts, len(budgets), budgets):
+        found.append("thresholds are limited by model.budgets, classes do not hold equal shares of the images")
+    over = float(np.mean(counts > max(budgets)))
+    if over:
+        found.append(f"{over:.1%} of the images hold more objects than the largest of model.budgets, {max(budgets)}")
+    return tuple(found)
 
 
 def resolved(config: Any, sides_px: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -> Any:
@@ -66,7 +90,7 @@ def resolved(config: Any, sides_px: npt.NDArray[np.float64], counts: npt.NDArray
     """
     rules: dict[str, Callable[[], Any]] = {
         "quotas": lambda: derived_quotas(sides_px, memory_strides(config), config.budgets),
-        "count_thresholds": lambda: derived_thresholds(counts, len(config.budgets)),
+        "count_thresholds": lambda: derived_thresholds(counts, len(config.budgets), config.budgets),
     }
     changes = {field: rules[field]() for field in open_fields(config)}
     return replace(config, **changes) if changes else config

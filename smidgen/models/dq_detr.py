@@ -4,18 +4,20 @@ Huang et al., "DQ-DETR: DETR with Dynamic Query for Tiny Object Detection", ECCV
 on the finest memory level, whose features gate the memory; a query budget by the counted class; queries that contain
 what was encoded where they start, not a learned row.
 
-counting="light" replaces the counter (42 % of the computation) by one that costs less than a hundredth of it.
+counting="light" replaces the counter (42 % of the computation) by one that costs about a seventieth of it.
 
 parity=True switches to what the official code does, as in models/dino.py and besides:
     counting, gates    padded cells are averaged over and convolved (default: zero, and in no statistic)
     batch norm         statistics of each level in training (default: of all levels, as in evaluation)
     budget             the largest of the batch for every image (default: each image's own)
+    detections         as many as the batch has query rows, at most rows x classes (default: the largest budget)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 from smidgen.assignment import HungarianAssignment
@@ -28,6 +30,7 @@ from smidgen.losses import FocalClassification, GIoULoss, L1Loss, SetLoss
 from smidgen.losses.box_regression import PairWeighting
 from smidgen.losses.object_count import ObjectCountLoss
 from smidgen.models.config import BackboneConfig, SetLossConfig, TransformerConfig
+from smidgen.models.derived_settings import AUTO
 from smidgen.models.detr import DETR, with_parts
 from smidgen.models.parts import backbone, contrastive_denoising, decoder_layer, deformable_encoder
 from smidgen.nn.initialize import box_head, class_head
@@ -49,7 +52,8 @@ class DQDETRConfig:
 
     count_thresholds: where the classes of object counts begin, a property of the data set; "auto" is resolved from it
     before the model is built (models/derived_settings.py). budgets: queries of each class. num_detections: None = the
-    largest budget. label_rows: of the denoising label table, at least num_classes + 1 (officially always 92).
+    largest budget; in parity mode the batch's number of query rows. label_rows: of the denoising label table, at least
+    num_classes + 1 (officially always 92). Raises ValueError where these do not fit each other.
     """
 
     num_classes: int
@@ -69,6 +73,9 @@ class DQDETRConfig:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     parity: bool = False
     parts: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_counting(self)
 
 
 def dq_detr(config: DQDETRConfig, pretrained: bool = False) -> DETR:
@@ -104,9 +111,7 @@ def dq_detr(config: DQDETRConfig, pretrained: bool = False) -> DETR:
             BoxPosition(sizes.width, in_canvas=config.parity),
             LookForwardTwice([class_head(sizes.width, config.num_classes)], [box_head(sizes.width)], sizes.width, eps),
         ),
-        "readout": TopScoring(
-            config.num_detections or (None if config.parity else max(config.budgets)), clip=not config.parity
-        ),
+        "readout": TopScoring(num_detections(config), clip=not config.parity),
     }
     return DETR(**with_parts(stages, config))
 
@@ -114,6 +119,36 @@ def dq_detr(config: DQDETRConfig, pretrained: bool = False) -> DETR:
 def dq_detr_criterion(config: DQDETRConfig) -> SetLoss:
     """DINO's losses and the counter's, of weight 1."""
     return counting_set_loss(config.loss, giou_eps=1e-6 if config.parity else 0.0)
+
+
+def check_counting(config: Any) -> None:
+    """Raise ValueError unless `count_thresholds`, `budgets` and `num_detections` of a configuration make sense."""
+    if not config.budgets or min(config.budgets) < 1:
+        raise ValueError(f"expected budgets of at least 1 query, got {config.budgets}; change model.budgets")
+    if config.count_thresholds != AUTO:
+        _check_thresholds(config.count_thresholds, config.budgets)
+    if config.num_detections is not None and config.num_detections < 1:
+        raise ValueError(f"expected at least 1 detection, got {config.num_detections}; change model.num_detections")
+
+
+def _check_thresholds(thresholds: tuple[int, ...], budgets: tuple[int, ...]) -> None:
+    if not thresholds or any(high <= low for low, high in pairwise((0, *thresholds))):
+        raise ValueError(
+            f"expected ascending thresholds of object counts, all at least 1, got {thresholds}; "
+            "change model.count_thresholds"
+        )
+    if len(budgets) != len(thresholds) + 1:
+        raise ValueError(
+            f"expected one budget more than the {len(thresholds)} thresholds of object counts, got {len(budgets)}; "
+            "change model.budgets or model.count_thresholds"
+        )
+
+
+def num_detections(config: Any) -> int | None:
+    """Detections per image: as asked for, else the largest budget; None = as many as query rows (parity)."""
+    if config.num_detections is not None:
+        return int(config.num_detections)
+    return None if config.parity else max(config.budgets)
 
 
 def counter(config: Any) -> CategoricalCounter | LightCounter:

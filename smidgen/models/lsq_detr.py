@@ -24,14 +24,14 @@ from smidgen.losses import SetLoss
 from smidgen.losses.scale_weighting import ScaleWeighting
 from smidgen.models.config import BackboneConfig, SetLossConfig, TransformerConfig
 from smidgen.models.detr import DETR, with_parts
-from smidgen.models.dq_detr import counter, counting_set_loss
+from smidgen.models.dq_detr import check_counting, counter, counting_set_loss, num_detections
 from smidgen.models.parts import backbone, contrastive_denoising, decoder_layer, deformable_encoder
 from smidgen.nn.initialize import box_head, class_head
 from smidgen.nn.position_encoding import SinePosition
 from smidgen.queries.content import PlaceContent
 from smidgen.queries.counted_budget import PAPER_BUDGETS, CountedBudget
 from smidgen.queries.proposals import ProposalHead
-from smidgen.queries.stratified_topk import PAPER_QUOTAS, StratifiedTopK
+from smidgen.queries.stratified_topk import PAPER_QUOTAS, StratifiedTopK, check_quotas, folded
 from smidgen.structures import Preprocessing
 from smidgen.tokens.counting_enhancement import CountingEnhancement
 from smidgen.tokens.flatten import FlattenPyramid
@@ -47,10 +47,12 @@ class LSQDETRConfig:
     """Defaults: AI-TOD-v2, R50 (released code). `parts` names registered parts that replace stages.
 
     count_thresholds: where the classes of object counts begin, a property of the data set; budgets: queries of each
-    class; quotas: how each budget is shared out among the levels, "paper" or a table. "auto" is resolved from the data
+    class; quotas: how each budget is shared out among the levels, a table or "paper", whose shares of levels that the
+    model lacks go to its coarsest. "auto" is resolved from the data
     before the model is built (models/derived_settings.py). scale_bins_px, scale_weights, scale_decay: of
-    `ScaleWeighting`. num_detections: None = the largest budget. label_rows: of the denoising label table, at least
-    num_classes + 1 (officially always 92).
+    `ScaleWeighting`. num_detections: None = the largest budget; in parity mode the batch's number of query rows.
+    label_rows: of the denoising label table, at least num_classes + 1 (officially always 92). Raises ValueError where
+    these do not fit each other.
     """
 
     num_classes: int
@@ -74,6 +76,12 @@ class LSQDETRConfig:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     parity: bool = False
     parts: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_counting(self)
+        if not isinstance(self.quotas, str):
+            check_quotas(self.quotas, self.num_levels)
+        scale_weighting(self)
 
 
 def lsq_detr(config: LSQDETRConfig, pretrained: bool = False) -> DETR:
@@ -100,7 +108,7 @@ def lsq_detr(config: LSQDETRConfig, pretrained: bool = False) -> DETR:
         "proposals": ProposalHead(sizes.width, config.num_classes),
         "budget": CountedBudget(config.budgets, per_batch=config.parity),
         "selection": StratifiedTopK(
-            _resolved(config.quotas), skip_invalid=not config.parity, redistribute=not config.parity
+            table_of_quotas(config), skip_invalid=not config.parity, redistribute=not config.parity
         ),
         "content": PlaceContent(),
         "denoising": contrastive_denoising(config, max(config.label_rows, config.num_classes + 1), groups="official"),
@@ -110,29 +118,32 @@ def lsq_detr(config: LSQDETRConfig, pretrained: bool = False) -> DETR:
             BoxPosition(sizes.width, in_canvas=config.parity),
             LookForwardTwice([class_head(sizes.width, config.num_classes)], [box_head(sizes.width)], sizes.width, eps),
         ),
-        "readout": TopScoring(
-            config.num_detections or (None if config.parity else max(config.budgets)), clip=not config.parity
-        ),
+        "readout": TopScoring(num_detections(config), clip=not config.parity),
     }
     return DETR(**with_parts(stages, config))
 
 
 def lsq_detr_criterion(config: LSQDETRConfig) -> SetLoss:
     """DQ-DETR's losses, those of boxes weighted by the size of their objects."""
-    weighting = ScaleWeighting(
+    return counting_set_loss(config.loss, giou_eps=1e-6 if config.parity else 0.0, weighting=scale_weighting(config))
+
+
+def scale_weighting(config: LSQDETRConfig) -> ScaleWeighting:
+    """How much each object's size weighs in the box losses."""
+    return ScaleWeighting(
         bins_px=config.scale_bins_px,
         weights=config.scale_weights,
         decay=config.scale_decay,
         constant_side_px=800.0 if config.parity else None,
         per_process_mean=config.parity,
     )
-    return counting_set_loss(config.loss, giou_eps=1e-6 if config.parity else 0.0, weighting=weighting)
 
 
-def _resolved(quotas: Quotas | Literal["paper", "auto"]) -> Quotas:
-    if quotas == "auto":
+def table_of_quotas(config: LSQDETRConfig) -> Quotas:
+    """The shares of each budget, of no more levels than the model has."""
+    if config.quotas == "auto":
         raise ValueError(
             'expected a table of shares per query budget to build the model, got quotas="auto", which must be resolved '
             'from a data set first; give model.quotas a table or "paper"'
         )
-    return PAPER_QUOTAS if isinstance(quotas, str) else quotas
+    return folded(PAPER_QUOTAS, config.num_levels) if isinstance(config.quotas, str) else config.quotas

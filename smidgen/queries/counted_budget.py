@@ -34,16 +34,20 @@ class CountedBudget(nn.Module):
     def forward(self, memory: Memory) -> QueryBudget:
         """The budget of the most probable class of each image, in training, too."""
         classes = self._count(memory).logits.argmax(dim=1)
-        per_image = self.budgets[classes.amax(dim=0, keepdim=True) if self.per_batch else classes]
-        return QueryBudget(self._rows(per_image), None if self.per_batch else per_image)
+        classes = classes.amax(dim=0, keepdim=True).expand(len(classes)) if self.per_batch else classes
+        per_image = self.budgets[classes]
+        if not self._is_read(per_image):
+            return QueryBudget(self.largest, per_image)
+        return QueryBudget(int(per_image.max()), None if self.per_batch else per_image)
 
-    def _rows(self, per_image: Int[Tensor, " B"]) -> int:
-        """Rows for the batch. On the host a look at the largest number is free and saves rows that no image uses; a
-        device would have to be waited for, which only `per_batch` does. What images get is the same either way.
+    def _is_read(self, per_image: Int[Tensor, " B"]) -> bool:
+        """Whether the number of rows is read from the values. On the host a look at the largest is free and saves rows
+        that no image uses; a device would have to be waited for, which only `per_batch` does; a compiled or exported
+        program must have as many rows whatever it sees. What images get is the same either way.
         """
         has_values = type(per_image) is Tensor and not per_image.is_meta  # not where shapes alone are traced
-        readable = has_values and (self.per_batch or per_image.device.type == "cpu")
-        return int(per_image.max()) if readable else self.largest
+        readable = self.per_batch or per_image.device.type == "cpu"
+        return has_values and readable and not torch.compiler.is_compiling()
 
     def _count(self, memory: Memory) -> ObjectCount:
         count = evidence_of(memory.evidence, ObjectCount)

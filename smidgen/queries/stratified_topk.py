@@ -46,8 +46,7 @@ class StratifiedTopK(nn.Module):
     ) -> None:
         super().__init__()
         self.skip_invalid, self.redistribute = skip_invalid, redistribute
-        if not quotas:
-            raise ValueError("expected shares for at least one budget, got none; change model.quotas")
+        check_quotas(quotas)
         self.table = {budget: _millionths(quotas[budget]) for budget in sorted(quotas)}
         self.num_named = max(map(len, self.table.values()))
         padded = [row + [0] * (self.num_named - len(row)) for row in self.table.values()]
@@ -83,9 +82,7 @@ class StratifiedTopK(nn.Module):
 
     def _shares(self, budget: Int[Tensor, " B"], num_levels: int) -> Int[Tensor, "B L"]:
         if num_levels < self.num_named:
-            raise ValueError(
-                f"expected shares for at most {num_levels} levels, got {self.num_named}; change model.quotas"
-            )
+            raise ValueError(_too_many_levels(self.num_named, num_levels))
         row = torch.searchsorted(self.budgets, budget).clamp(max=len(self.budgets) - 1)
         return nn.functional.pad(self.shares[row], (0, num_levels - self.num_named))
 
@@ -103,6 +100,29 @@ class StratifiedTopK(nn.Module):
             return min(budget.size, sum(sizes))
         row = next((row for known, row in self.table.items() if known >= budget.size), [*self.table.values()][-1])
         return sum(min(budget.size * share // _WHOLE, size) for share, size in zip(row, sizes, strict=False))
+
+
+def check_quotas(quotas: Mapping[int, Sequence[float]], num_levels: int | None = None) -> None:
+    """Raise ValueError unless the table names at least one budget, its shares sum to 1, and no row names more levels
+    than the model has (None = not known).
+    """
+    if not quotas or min(quotas) < 1:
+        raise ValueError(
+            f"expected shares for at least one budget, all of 1 query or more, got {list(quotas)}; change model.quotas"
+        )
+    for shares in quotas.values():
+        _millionths(shares)
+        if num_levels is not None and len(shares) > num_levels:
+            raise ValueError(_too_many_levels(len(shares), num_levels))
+
+
+def folded(quotas: Mapping[int, Sequence[float]], num_levels: int) -> dict[int, tuple[float, ...]]:
+    """The table for a model of `num_levels` levels: what it gives to missing ones goes to the coarsest there is."""
+    last = num_levels - 1
+    return {
+        budget: (*shares[:last], sum(shares[last:])) if len(shares) > num_levels else tuple(shares)
+        for budget, shares in quotas.items()
+    }
 
 
 def apportion(total: Int[Tensor, " B"], weights: Int[Tensor, "B L"]) -> Int[Tensor, "B L"]:
@@ -131,6 +151,10 @@ def _best_of_levels(
         index = index.scatter(1, row, best + start)
         start += size
     return index[:, :num_rows], torch.arange(num_rows, device=index.device) >= taken.sum(dim=1, keepdim=True)
+
+
+def _too_many_levels(named: int, num_levels: int) -> str:
+    return f"expected shares for at most {num_levels} levels, got {named}; change model.quotas or model.num_levels"
 
 
 def _millionths(shares: Sequence[float]) -> list[int]:

@@ -94,7 +94,8 @@ class _HalvedGuide(nn.Module):
         if halved.shape[2:] != padding.shape[1:]:
             raise ValueError(
                 f"expected each level to have half the rows and columns of the level before, rounded up: "
-                f"{tuple(halved.shape[2:])}, got {tuple(padding.shape[1:])}; change model.backbone.strides"
+                f"{tuple(halved.shape[2:])}, got {tuple(padding.shape[1:])}; give model.backbone.strides that double, "
+                "and model.preprocessing.pad_multiple=32 where the backbone rounds down (such as ConvNeXt)"
             )
         normed: Tensor = self.norm(halved, padding)
         return normed.relu()

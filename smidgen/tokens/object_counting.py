@@ -61,7 +61,8 @@ class CategoricalCounter(nn.Module):
         padding = padding if self.mask_padding else torch.zeros_like(padding)
         features = zero_padded(self.entry(features), padding)
         for convolution in self.convolutions:
-            features = zero_padded(F.relu(convolution(features)), padding)
+            # Masked before the ReLU: what it keeps for the backward pass is then the next convolution's input, too.
+            features = F.relu(zero_padded(convolution(features), padding))
         return ObjectCount(self.classifier(mean_of_valid(features, padding)), self.thresholds), features
 
 

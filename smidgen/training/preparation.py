@@ -149,9 +149,18 @@ def _forecast(session: Session) -> None:
 
 def _warn_of_query_budget(session: Session, dataset: TrainingImages) -> None:
     counts = [len(record.labels) for record in dataset.records]
-    warning = query_budget_warning(counts, getattr(session.detector.config, "num_queries", None))
+    field, num_queries = _most_queries(session.detector.config)
+    warning = query_budget_warning(counts, num_queries)
     if warning is not None:
-        session.say(warning)
+        session.say(warning.replace("model.num_queries", field))
+
+
+def _most_queries(config: Any) -> tuple[str, int | None]:
+    """The field that limits how many objects can be found, and the limit: the largest budget of systems that count."""
+    budgets = getattr(config, "budgets", None)
+    if not hasattr(config, "num_queries") and budgets:
+        return "model.budgets", max(budgets)
+    return "model.num_queries", getattr(config, "num_queries", None)
 
 
 def _check_classes(detector: Detector, classes: Classes) -> None:

@@ -19,6 +19,7 @@ from smidgen.models.derived_settings import (
     levels_of_objects,
     memory_strides,
     open_fields,
+    remarks,
     resolved,
 )
 from smidgen.recipes.experiment import Experiment, as_plain
@@ -90,6 +91,36 @@ def test_thresholds_ascend_from_one_on(counts, num_classes):
     thresholds = derived_thresholds(np.array(counts), num_classes)
     assert len(thresholds) == num_classes - 1 and thresholds[0] >= 1
     assert all(low < high for low, high in pairwise(thresholds))
+
+
+@given(
+    st.lists(st.integers(0, 2000), min_size=1, max_size=50),
+    st.lists(st.integers(4, 1500), min_size=2, max_size=5, unique=True).map(sorted),
+)
+def test_perfect_counting_starves_no_image_but_those_above_the_largest_budget(counts, budgets):
+    counts = np.array(counts)
+    thresholds = derived_thresholds(counts, len(budgets), budgets)
+    assert thresholds[0] >= 1 and all(low < high for low, high in pairwise(thresholds))
+    given_queries = np.array(budgets)[np.searchsorted(thresholds, counts, side="right")]
+    assert (given_queries >= np.minimum(counts, budgets[-1])).all()
+
+
+def test_budgets_limit_thresholds_only_where_they_are_too_small():
+    counts = np.arange(0, 400, 4)
+    assert derived_thresholds(counts, 4, (300, 500, 900, 1500)) == derived_thresholds(counts, 4)
+    assert derived_thresholds(counts, 4, (50, 250, 280, 390)) == (50, 198, 280)
+    assert derived_thresholds(counts, 3, (50, 50, 60)) == (49, 50)
+
+
+def test_the_remarks_name_limited_thresholds_and_images_above_the_largest_budget():
+    counts = np.array([5, 5, 5, 450])
+    assert remarks(_Settings(), counts) == (
+        "25.0% of the images hold more objects than the largest of model.budgets, 400",
+    )
+    (limited,) = remarks(_Settings(budgets=(3, 500)), counts)
+    assert "limited by model.budgets" in limited
+    assert remarks(_Settings(budgets=(100, 500)), counts) == ()
+    assert remarks(_Settings(count_thresholds=(7,)), counts) == ()
 
 
 @given(st.lists(st.integers(0, 10_000), min_size=8, max_size=60, unique=True))

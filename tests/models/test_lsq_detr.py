@@ -9,10 +9,12 @@ import torch
 
 from smidgen.checkpoints.counting_layouts import DQ_DETR, LSQ_DETR
 from smidgen.checkpoints.renaming import from_official, to_official
-from smidgen.models import create_criterion, create_model
+from smidgen.losses import GIoULoss, L1Loss
+from smidgen.losses.scale_weighting import ScaleWeighting
+from smidgen.models import configure, create_criterion, create_model
 from smidgen.models.detr import DETR
-from smidgen.models.dq_detr import DQDETRConfig, dq_detr
-from smidgen.models.lsq_detr import LSQDETRConfig, lsq_detr
+from smidgen.models.dq_detr import DQDETRConfig, dq_detr, dq_detr_criterion, num_detections
+from smidgen.models.lsq_detr import LSQDETRConfig, lsq_detr, lsq_detr_criterion, table_of_quotas
 from smidgen.structures import DetectorOutput, FeaturePyramid, ImageBatch, Memory, Target, evidence_of
 from smidgen.tokens.object_counting import ObjectCount
 
@@ -68,7 +70,8 @@ def test_each_image_is_asked_as_many_queries_as_its_count_needs(name: str) -> No
     model.encoder.stages[0] = Counted(model.encoder.stages[0], (0, 2))
     output = model(ImageBatch.collate([_image(160, 160), _image(160, 160, 1)]))
     assert output.final.padding is not None
-    assert (~output.final.padding).sum(1).tolist() == [50, 150]
+    budgets = model.config.budgets
+    assert (~output.final.padding).sum(1).tolist() == [budgets[0], budgets[2]]
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -160,3 +163,95 @@ def test_a_file_of_dq_detr_fits_lsq_detr_without_its_channel_gate() -> None:
     for name, tensor in lsq.state_dict().items():
         assert torch.equal(tensor, dq.state_dict()[name])
     assert not DQ_DETR.recognizes(to_official(LSQ_DETR, lsq))
+
+
+def _box_terms(criterion: Any) -> dict[type, tuple[float, Any]]:
+    return {type(term): (weight, term.weighting) for weight, term in criterion.terms if hasattr(term, "weighting")}
+
+
+@pytest.mark.parametrize("parity", [False, True])
+def test_lsq_weighs_box_losses_by_size_and_more_than_dq(parity: bool) -> None:
+    """5.5 and 2.2 in place of 5 and 2; the official sides are those of an image of 800 x 800."""
+    terms = _box_terms(lsq_detr_criterion(LSQDETRConfig(num_classes=4, parity=parity)))
+    weighting = ScaleWeighting(
+        bins_px=(4, 8, 16, 32),
+        weights=(3.0, 2.5, 2.0, 1.5, 1.0),
+        decay=0.5,
+        constant_side_px=800 if parity else None,
+        per_process_mean=parity,
+    )
+    assert terms == {L1Loss: (5.5, weighting), GIoULoss: (2.2, weighting)}
+    assert _box_terms(dq_detr_criterion(DQDETRConfig(num_classes=4, parity=parity))) == {
+        L1Loss: (5.0, None),
+        GIoULoss: (2.0, None),
+    }
+
+
+def test_settings_of_the_scale_weights_reach_the_loss() -> None:
+    config = LSQDETRConfig(num_classes=4, scale_bins_px=(10,), scale_weights=(4.0, 2.0), scale_decay=0.25)
+    _, weighting = _box_terms(lsq_detr_criterion(config))[L1Loss]
+    assert (weighting.bins_px, weighting.weights, weighting.decay) == ((10,), (4.0, 2.0), 0.25)
+
+
+@pytest.mark.parametrize("parity", [False, True])
+def test_the_selection_shares_out_valid_tokens_unless_the_official_one_is_asked_for(parity: bool) -> None:
+    model: Any = _model("lsq_detr_nano", parity=parity)
+    assert (model.selection.redistribute, model.selection.skip_invalid) == (not parity, not parity)
+    assert (model.budget.per_batch, model.readout.clip) == (parity, not parity)
+
+
+def test_detections_are_as_many_as_the_largest_budget_or_officially_as_the_query_rows() -> None:
+    assert num_detections(DQDETRConfig(num_classes=4)) == 1500
+    assert num_detections(DQDETRConfig(num_classes=4, parity=True)) is None
+    assert num_detections(LSQDETRConfig(num_classes=4, num_detections=7, parity=True)) == 7
+
+
+@pytest.mark.parametrize("kind", [DQDETRConfig, LSQDETRConfig])
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"budgets": (300, 500)}, "model.budgets or model.count_thresholds"),
+        ({"budgets": (0, 1, 2, 3)}, "model.budgets"),
+        ({"count_thresholds": "auto", "budgets": ()}, "model.budgets"),
+        ({"count_thresholds": (10, 10, 500)}, "model.count_thresholds"),
+        ({"count_thresholds": (0, 10, 500)}, "model.count_thresholds"),
+        ({"num_detections": 0}, "model.num_detections"),
+    ],
+)
+def test_counts_and_budgets_that_do_not_fit_are_refused_before_any_data_is_read(
+    kind: Any, settings: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(ValueError, match=field):
+        kind(num_classes=4, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"quotas": {0: (1.0,)}}, "model.quotas"),
+        ({"quotas": {300: (0.5, 0.4)}}, "model.quotas"),
+        ({"quotas": {300: (0.5, 0.3, 0.2)}, "num_levels": 2}, "model.quotas or model.num_levels"),
+        ({"scale_bins_px": (4, 8)}, "model.scale_weights or model.scale_bins_px"),
+        ({"scale_bins_px": (8, 4, 16, 32)}, "model.scale_bins_px"),
+        ({"scale_weights": (3.0, 2.0, 1.0, 1.0, 0.0)}, "model.scale_weights"),
+        ({"scale_decay": -1.0}, "model.scale_decay"),
+    ],
+)
+def test_shares_and_scale_weights_that_do_not_fit_are_refused_too(settings: dict[str, Any], field: str) -> None:
+    with pytest.raises(ValueError, match=field):
+        LSQDETRConfig(num_classes=4, **settings)
+    with pytest.raises(ValueError, match=field):
+        configure("lsq_detr_r50", {"num_classes": 4, **settings})
+
+
+def test_what_is_left_to_the_data_is_not_checked_before() -> None:
+    config = LSQDETRConfig(num_classes=4, budgets=(100, 200), count_thresholds="auto", quotas="auto")
+    assert config.budgets == (100, 200)
+
+
+@torch.no_grad()
+def test_one_level_gets_all_queries() -> None:
+    assert table_of_quotas(LSQDETRConfig(num_classes=4, num_levels=1)) == dict.fromkeys((300, 500, 900, 1500), (1.0,))
+    model = _model("lsq_detr_nano", num_levels=1, backbone={"strides": [32]}, quotas="paper")
+    (found,) = model.detect(ImageBatch.collate([_image(64, 96)]), [(64, 96)])
+    assert found.boxes_xyxy.isfinite().all() and len(found.boxes_xyxy) > 0

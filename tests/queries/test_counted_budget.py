@@ -52,3 +52,13 @@ def test_a_missing_counting_stage_is_named() -> None:
 def test_one_budget_per_class() -> None:
     with pytest.raises(ValueError, match=r"model\.budgets"):
         CountedBudget((300, 500))(_counted(0))
+
+
+@pytest.mark.parametrize("per_batch", [False, True])
+def test_a_compiled_program_has_as_many_rows_whatever_it_counts(
+    per_batch: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    budget = CountedBudget(per_batch=per_batch)(_counted(1, 0))
+    assert budget.size == 1500 and budget.per_image is not None
+    assert budget.per_image.tolist() == ([500, 500] if per_batch else [500, 300])

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smidgen.queries.stratified_topk import PAPER_QUOTAS, StratifiedTopK, apportion
+from smidgen.queries.stratified_topk import PAPER_QUOTAS, StratifiedTopK, apportion, check_quotas, folded
 from smidgen.structures import Memory, Places, Proposals, QueryBudget, Tokens
 
 SHAPES = ((6, 7), (3, 4), (2, 2))
@@ -112,7 +112,7 @@ def test_the_level_of_every_query_is_told() -> None:
     assert not places.reference.requires_grad
 
 
-@pytest.mark.parametrize("quotas", [{}, {300: ()}, {300: (0.5, 0.3)}, {300: (1.5, -0.5)}])
+@pytest.mark.parametrize("quotas", [{}, {0: (1.0,)}, {300: ()}, {300: (0.5, 0.3)}, {300: (1.5, -0.5)}])
 def test_shares_must_sum_to_one(quotas: dict[int, tuple[float, ...]]) -> None:
     with pytest.raises(ValueError, match=r"model\.quotas"):
         StratifiedTopK(quotas)
@@ -122,3 +122,16 @@ def test_shares_of_levels_that_do_not_exist_are_refused() -> None:
     memory, proposals = _scene(0)
     with pytest.raises(ValueError, match="at most 3 levels"):
         StratifiedTopK({5: (0.25, 0.25, 0.25, 0.25)})(memory, proposals, QueryBudget(5))
+
+
+def test_shares_of_missing_levels_go_to_the_coarsest_there_is() -> None:
+    table = {300: (0.5, 0.3, 0.2), 500: (1.0,)}
+    assert folded(table, 2) == {300: (0.5, 0.5), 500: (1.0,)}
+    assert folded(table, 1) == {300: (1.0,), 500: (1.0,)}
+    assert folded(PAPER_QUOTAS, 5) == PAPER_QUOTAS
+
+
+def test_a_table_for_more_levels_than_there_are_is_refused_before_it_is_used() -> None:
+    check_quotas(PAPER_QUOTAS, 2)
+    with pytest.raises(ValueError, match=r"at most 1 levels, got 2; change model\.quotas"):
+        check_quotas(PAPER_QUOTAS, 1)
