@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from smidgen.analysis.observation import Observation
-from smidgen.analysis.panels import Picture
+from smidgen.analysis.panels import Picture, how_many
 from smidgen.structures import evidence_of
 from smidgen.tokens.object_counting import ObjectCount
 
@@ -120,7 +120,7 @@ def counting_chart(comparison: CountComparison) -> Picture:
     """
     figure = Figure(figsize=(13.0, 4.8), layout="constrained")
     right = f"{comparison.accuracy:.0%} in the right class" if comparison.images else "no images"
-    figure.suptitle(f"Counted and true objects of {len(comparison.images)} images: {right}", fontsize=13)
+    figure.suptitle(f"Counted and true objects of {how_many(len(comparison.images), 'image')}: {right}", fontsize=13)
     strip, budget, confusion = figure.subplots(1, 3, width_ratios=(1.25, 1.25, 1))
     _draw_strip(strip, comparison)
     _draw_budget(budget, comparison)
@@ -158,7 +158,8 @@ def _draw_budget(axes: Axes, comparison: CountComparison) -> None:
     axes.set_yticks(*_decades(most))
     axes.legend(fontsize=8, frameon=True, loc="upper left", framealpha=0.85)
     short = comparison.short_of_queries
-    axes.set_title(f"{short} images have more objects than queries", fontsize=10)
+    have = "has" if short == 1 else "have"
+    axes.set_title(f"{how_many(short, 'image')} {have} more objects than queries", fontsize=10)
 
 
 def _draw_confusion(axes: Axes, comparison: CountComparison) -> None:

@@ -6,16 +6,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
+from smidgen.analysis.trained_matching import trained_matching
+from smidgen.assignment import HungarianAssignment
 from smidgen.data import DetectionDataset
 from smidgen.evaluation.detect_and_score import ids_in_dataset
 from smidgen.evaluation.model_state import device_of
-from smidgen.structures import DetectorOutput, ImageBatch, Places, Target, Tokens
+from smidgen.losses.set_loss import Assignment
+from smidgen.structures import DetectorOutput, ImageBatch, Matches, Places, Target, Tokens
 
 LISTENED_STAGES = ("flatten", "selection")
 
@@ -26,7 +29,7 @@ class Observation:
 
     images: uint8 pixels. targets: the truth, in the frame of `images` and with the model's class indices. tokens: how
     the pyramid was flattened (None: the model has no `flatten` stage). places: where the queries started (None: no
-    `selection` stage).
+    `selection` stage). assignment: decides which query answers for which object.
     """
 
     images: ImageBatch
@@ -34,6 +37,12 @@ class Observation:
     output: DetectorOutput
     tokens: Tokens | None = None
     places: Places | None = None
+    assignment: Assignment = field(default_factory=HungarianAssignment)
+
+    @property
+    def matches(self) -> Matches:
+        """Which query of the last decoder layer answers for which object."""
+        return self.assignment(self.output.final, self.targets)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -54,7 +63,7 @@ def observe(model: nn.Module, images: ImageBatch, targets: Sequence[Target]) -> 
             f"expected a model of the DETR family to explain, got one that returns {type(output).__name__}"
         )
     moved = tuple(target.to(device) for target in targets)
-    return Observation(images, moved, output, heard.get("flatten"), heard.get("selection"))
+    return Observation(images, moved, output, heard.get("flatten"), heard.get("selection"), trained_matching(model))
 
 
 def with_model_labels(targets: Sequence[Target], model: nn.Module, dataset: DetectionDataset) -> tuple[Target, ...]:

@@ -25,6 +25,12 @@ WIDTH_INCHES = 12.0
 PANEL_HEIGHTS_INCHES = (1.5, 9.0)
 
 
+def how_many(number: int, noun: str) -> str:
+    """ "1 query", "2 queries", "2 images"."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A figure and the numbers it shows, as plain values that JSON can hold."""

@@ -21,13 +21,13 @@ from smidgen.analysis.observation import Observation
 from smidgen.analysis.panels import (
     TRUTH_COLOR,
     Picture,
+    how_many,
     image_panels,
     legend_below,
     level_color,
     outline_boxes,
     true_boxes,
 )
-from smidgen.assignment import HungarianAssignment
 from smidgen.boxes import aligned_iou, cxcywh_to_xyxy
 from smidgen.structures import DetectorOutput, Matches, Target, Tokens
 
@@ -96,19 +96,18 @@ def why_no_origins(observation: Observation) -> str | None:
     return None
 
 
-def query_start_picture(observation: Observation, index: int, assignment: HungarianAssignment | None = None) -> Picture:
+def query_start_picture(observation: Observation, index: int) -> Picture:
     """Start points of one image's queries, one panel per level; those that answer for an object have their start box.
 
-    assignment: decides which query answers for which object, from the last decoder layer. data: per level the number of
-    queries and of matched objects; starts as [x, y, level, matched] in network-input pixels. Raises ValueError where
-    queries do not start at tokens.
+    data: per level the number of queries and of matched objects; starts as [x, y, level, matched] in network-input
+    pixels. Raises ValueError where queries do not start at tokens.
     """
     tokens, reference = _required(observation)
-    existing, level, matched = _one_image(observation, index, assignment or HungarianAssignment())
+    existing, level, matched = _one_image(observation, index)
     height, width = observation.images.sizes[index]
     starts = reference[index].detach().float().cpu().numpy() * np.tile([width, height], reference.shape[-1] // 2)
     rows = _levels(level, existing, matched, tokens.strides)
-    heading = f"Where the {existing.sum()} queries start, by level; {matched.sum()} of them answer for an object"
+    heading = _start_heading(int(existing.sum()), int(matched.sum()))
     figure, panels = image_panels(observation, index, [_panel_title(row) for row in rows], heading)
     boxes = true_boxes(observation, index)
     for number, axes in enumerate(panels):
@@ -123,12 +122,12 @@ def query_start_picture(observation: Observation, index: int, assignment: Hungar
     return Picture(figure, {"levels": rows, "starts": points})
 
 
-def count_origins(observation: Observation, assignment: HungarianAssignment | None = None) -> OriginCounts:
+def count_origins(observation: Observation) -> OriginCounts:
     """Count one batch. Raises ValueError where queries do not start at tokens."""
     tokens, _ = _required(observation)
     output, targets = observation.output, observation.targets
     assert output.level is not None
-    matches = (assignment or HungarianAssignment())(output.final, targets)
+    matches = observation.matches
     levels = len(tokens.strides)
     sizes = torch.cat([_size_bin(target) for target in targets])
     size = sizes[matches.flat_target(targets)]
@@ -161,7 +160,7 @@ def query_level_chart(counts: OriginCounts) -> Picture:
     axes.axhline(0.5, color="#888888", linewidth=0.8)
     axes.set(xlim=(0, 100), xlabel="share in per cent (number in the bar: how many)")
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.set_title(f"On which level the queries of {counts.images} images started", fontsize=13)
+    axes.set_title(f"On which level the queries of {how_many(counts.images, 'image')} started", fontsize=13)
     _level_legend(figure, counts)
     return Picture(figure, counts.to_json())
 
@@ -182,12 +181,12 @@ def _existing(output: DetectorOutput) -> torch.Tensor:
 
 
 def _one_image(
-    observation: Observation, index: int, assignment: HungarianAssignment
+    observation: Observation, index: int
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Per query of one image: whether it exists, its level, and whether it answers for an object."""
     output = observation.output
     assert output.level is not None
-    matches = assignment(output.final, observation.targets)
+    matches = observation.matches
     matched = torch.zeros_like(output.level[index], dtype=torch.bool)
     matched[matches.query[matches.image == index]] = True
     return _existing(output)[index].cpu().numpy(), output.level[index].cpu().numpy(), matched.cpu().numpy()
@@ -209,8 +208,14 @@ def _levels(
     ]
 
 
+def _start_heading(queries: int, matched: int) -> str:
+    answering = f"{matched} of them {'answers' if matched == 1 else 'answer'} for an object"
+    return f"Where {how_many(queries, 'query')} {'starts' if queries == 1 else 'start'}, by level; {answering}"
+
+
 def _panel_title(row: dict[str, Any]) -> str:
-    return f"stride {row['stride']} px: {row['queries']} queries, {row['matched']} answer"
+    answering = f"{row['matched']} {'answers' if row['matched'] == 1 else 'answer'}"
+    return f"stride {row['stride']} px: {how_many(row['queries'], 'query')}, {answering}"
 
 
 def _draw_starts(axes: Axes, others: npt.NDArray[Any], matched: npt.NDArray[Any], color: str) -> None:

@@ -17,6 +17,7 @@ from smidgen.analysis.observation import Observation
 from smidgen.analysis.panels import (
     TRUTH_COLOR,
     Picture,
+    how_many,
     image_panels,
     legend_below,
     level_color,
@@ -169,7 +170,7 @@ def _layer_row(number: int, indices: npt.NDArray[np.int64], tokens: Tokens, tota
 
 
 def _layer_title(row: dict[str, Any]) -> str:
-    return f"encoder layer {row['layer'] + 1}: {row['refined']} tokens, {row['share']:.1%}"
+    return f"encoder layer {row['layer'] + 1}: {how_many(row['refined'], 'token')}, {row['share']:.1%}"
 
 
 def _centers_px(observation: Observation, index: int, tokens: Tokens) -> npt.NDArray[Any]:

@@ -6,7 +6,7 @@ The model is built as its official code computes (`parity`), so that it gives th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,11 @@ from smidgen.checkpoints.detr_layouts import (
     RELATION_DETR_DN,
     RELATION_DETR_UNUSED_RELATION,
 )
-from smidgen.checkpoints.inferred_sizes import inferred_sizes
+from smidgen.checkpoints.inferred_sizes import check_count_classes, inferred_sizes
 from smidgen.checkpoints.native import save
-from smidgen.checkpoints.official_classes import Labels, output_classes
+from smidgen.checkpoints.official_classes import NAMES_TENSOR, Labels, classes_in_file, output_classes
 from smidgen.checkpoints.official_file import read_official
-from smidgen.checkpoints.renaming import Layout, from_official
+from smidgen.checkpoints.renaming import Layout, from_official, left_over
 from smidgen.checkpoints.salience_layout import SALIENCE_DETR
 from smidgen.checkpoints.transformers_deformable_detr import (
     TRANSFORMERS_DEFORMABLE_DETR,
@@ -51,14 +51,17 @@ OFFICIAL_LAYOUTS: dict[str, tuple[Layout, ...]] = {
     "salience_detr_5scale": (SALIENCE_DETR,),
 }
 _DEFAULT_SIZE = "_r50"
+# Properties of the training's data set that no tensor tells, where a configuration has them.
+_OF_THE_DATA = ("count_thresholds", "budgets", "quotas")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionReport:
     """folder: where the checkpoint stands. model: its catalogue name. source: whose names the file has.
 
-    sizes: what the shapes told of the configuration. num_tensors: tensors of the model. ignored: names of the file that
-    hold nothing to convert.
+    sizes: what the shapes told of the configuration. num_tensors: tensors of the model. ignored: names of the file of
+    which nothing was made. assumed: fields that depend on the data set of the training, that files do not tell and that
+    were not given, with the defaults taken.
     """
 
     folder: Path
@@ -68,12 +71,21 @@ class ConversionReport:
     num_classes: int
     num_tensors: int
     ignored: tuple[str, ...]
+    assumed: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return (
             f"wrote {self.folder}: {self.model} of {self.num_classes} outputs, {self.num_tensors} tensors named as in "
-            f"{self.source}" + (f"; {len(self.ignored)} left out" if self.ignored else "")
+            f"{self.source}" + self._left_out() + self._assumptions()
         )
+
+    def _left_out(self) -> str:
+        shown = ", ".join(self.ignored[:3]) + (", ..." if len(self.ignored) > 3 else "")
+        return f"; {len(self.ignored)} left out ({shown})" if self.ignored else ""
+
+    def _assumptions(self) -> str:
+        values = ", ".join(f"{name}={value}" for name, value in self.assumed.items())
+        return f"; assumed, as the file does not tell: {values} (give those of its training)" if values else ""
 
 
 def convert(
@@ -88,8 +100,9 @@ def convert(
     """Write an official checkpoint (.pth, .pt, .bin, .safetensors) to the folder `out` in our format.
 
     system: a catalogue name without its size (which then is r50), or with it. classes: names of the outputs, or a COCO
-    json that has them; see `output_classes` for `labels`. settings: fields of the configuration that the shapes do not
-    tell, for example `num_queries` of two-stage systems or `transformer={"num_heads": 4}`; they win over what was told.
+    json that has them; see `output_classes` for `labels`; without it the names in the file, where it has any. settings:
+    fields of the configuration that the shapes do not tell, for example `num_queries` of two-stage systems,
+    `count_thresholds` and `budgets` or `transformer={"num_heads": 4}`; they win over what was told.
     Errors: ValueError for an unknown system, a file of another one, and files that are damaged or would run code;
     OSError where `out` cannot be written.
     """
@@ -97,7 +110,9 @@ def convert(
     official = read_official(file)
     layout = _recognized(file, official, family)
     sizes = _sizes(file, layout, official, name, settings)
-    outputs = output_classes(sizes.pop("num_classes"), classes, labels)
+    num_classes = sizes.pop("num_classes")
+    named = classes_in_file(official, num_classes) if classes is None else None
+    outputs = output_classes(num_classes, named or classes, labels)
     model = create_model(name, classes=outputs, **_with({"parity": True}, _with(sizes, settings)))
     _load(model, layout, official, file)
     save(model, out)
@@ -108,7 +123,12 @@ def convert(
         sizes=sizes,
         num_classes=len(outputs),
         num_tensors=len(model.state_dict()),
-        ignored=tuple(each for each in layout.respelled(official) if layout.is_ignored(each)),
+        ignored=tuple(each for each in left_over(layout, model, official) if named is None or each != NAMES_TENSOR),
+        assumed={
+            name: getattr(model.config, name)
+            for name in _OF_THE_DATA
+            if hasattr(model.config, name) and name not in settings
+        },
     )
 
 
@@ -137,7 +157,10 @@ def _sizes(
     file: Path, layout: Layout, official: Mapping[str, Tensor], name: str, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     config = configure(name, {"num_classes": 1})
-    sizes = inferred_sizes(layout, official, asdict(config), settings.get("transformer", {}).get("num_heads"))
+    defaults, transformer = asdict(config), settings.get("transformer")
+    check_count_classes(layout, official, {**defaults, **settings})
+    num_heads = transformer.get("num_heads") if isinstance(transformer, Mapping) else None
+    sizes = inferred_sizes(layout, official, defaults, num_heads)
     if "num_classes" not in sizes:
         raise ValueError(f"{file} has no class heads named as in {layout.source}: are weights missing?")
     assert sizes.keys() <= {field.name for field in fields(config)}

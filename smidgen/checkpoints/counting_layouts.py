@@ -33,6 +33,7 @@ DQ_DETR = replace(
     has=("transformer.level_embed", "transformer.CCM.", "transformer.CGFE.ChannelGate.", "label_enc."),
     ignored=(r"^backbone\..*num_batches_tracked$",),
     optional=(r"num_batches_tracked$",),
+    tolerates_extras=True,
 )
 
 # A file of DQ-DETR fits LSQ-DETR, which was made by leaving its channel gate out.

@@ -55,6 +55,20 @@ def inferred_sizes(
     return sizes
 
 
+def check_count_classes(layout: Layout, official: Mapping[str, Tensor], settings: Mapping[str, Any]) -> None:
+    """Raise ValueError where a file counts objects in more or fewer classes than the settings have budgets for."""
+    classes = _Shapes(layout, official).size("encoder.stages.0.counter.classifier.weight", 0)
+    thresholds, budgets = settings.get("count_thresholds"), settings.get("budgets")
+    if classes is None or not (isinstance(thresholds, (list, tuple)) and isinstance(budgets, (list, tuple))):
+        return  # nothing is counted, or the configuration will refuse what was given
+    if (len(thresholds) + 1, len(budgets)) != (classes, classes):
+        raise ValueError(
+            f"the file sorts images into {classes} classes of object counts, but count_thresholds={list(thresholds)} "
+            f"make {len(thresholds) + 1} and there are {len(budgets)} budgets; give those of its training, "
+            f"{classes - 1} in count_thresholds and {classes} in budgets"
+        )
+
+
 class _Shapes:
     """Shapes of a file's tensors by our names."""
 

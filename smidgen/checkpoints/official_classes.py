@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+
+from torch import Tensor
 
 from smidgen.structures import Classes
 
 Labels = Literal["ids", "contiguous"]
+
+NAMES_TENSOR = "_classes_"
+"""Under this name the releases of Relation-DETR and Salience DETR keep the names of the classes."""
+
+_BETWEEN_NAMES = -1
+_LARGEST_CODE = 0x10FFFF
 
 
 def output_classes(count: int, source: Classes | Path | str | None, labels: Labels = "ids") -> Classes:
@@ -28,6 +37,27 @@ def output_classes(count: int, source: Classes | Path | str | None, labels: Labe
     if len(classes) != count:
         raise ValueError(f"expected classes for the {count} outputs of the checkpoint, got {len(classes)}")
     return classes
+
+
+def classes_in_file(official: Mapping[str, Tensor], count: int) -> Classes | None:
+    """Classes by the names that a file holds: codes of their characters, with -1 between two names.
+
+    None where it holds none, or not one for each of `count` outputs.
+    """
+    codes = official.get(NAMES_TENSOR)
+    if codes is None or codes.ndim != 1 or codes.is_floating_point() or not _are_codes(codes):
+        return None
+    text = "".join("\n" if code == _BETWEEN_NAMES else chr(code) for code in codes.tolist())
+    names = text.split("\n")
+    return Classes(tuple(names), tuple(range(count))) if len(names) == count and all(map(_is_name, names)) else None
+
+
+def _is_name(text: str) -> bool:
+    return bool(text) and text.isprintable()
+
+
+def _are_codes(codes: Tensor) -> bool:
+    return codes.numel() > 0 and bool(((codes >= _BETWEEN_NAMES) & (codes <= _LARGEST_CODE)).all())
 
 
 def _of_categories(count: int, names: dict[int, str], labels: Labels, source: Path | str) -> Classes:

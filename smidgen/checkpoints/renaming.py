@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 _SHOWN = 3
+# Tensors of these places that are left over belong to a larger network than the model: they are never left out.
+_ALWAYS_NEEDED = ("backbone.", "transformer.encoder.layers.", "transformer.decoder.", "class_embed.", "bbox_embed.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,8 @@ class Layout:
     distinct: names of tensors that are not all equal unless the file is of another system.
     optional: names that files may lack; the model keeps its own value (counters, computed buffers).
     settings: (field of the configuration, official name of a tensor that holds its values).
+    tolerates_extras: names that nobody knows are left out too, unless they show that the file is of a larger network
+    (weights in the backbone, in encoder or decoder layers, or in the heads).
     """
 
     rules: Sequence[tuple[str, str]]
@@ -47,6 +51,7 @@ class Layout:
     distinct: str | None = None
     optional: Sequence[str] = ()
     settings: Sequence[tuple[str, str]] = ()
+    tolerates_extras: bool = False
 
     def official_name(self, name: str) -> str:
         """The official name of one of our tensors, before it is taken to pieces."""
@@ -81,9 +86,10 @@ class Layout:
         present = all(any(name.startswith(beginning) for name in names) for beginning in self.has)
         return present and not any(name.startswith(tuple(self.lacks)) for name in names)
 
-    def is_ignored(self, official: str) -> bool:
-        """Whether a name holds nothing to convert."""
-        return any(re.search(pattern, official) for pattern in self.ignored)
+    def may_leave_out(self, official: str) -> bool:
+        """Whether a name that no tensor of the model has holds nothing to convert."""
+        extra = self.tolerates_extras and not official.startswith(_ALWAYS_NEEDED)
+        return extra or any(re.search(pattern, official) for pattern in self.ignored)
 
 
 def from_official(layout: Layout, model: nn.Module, official: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -105,9 +111,18 @@ def from_official(layout: Layout, model: nn.Module, official: Mapping[str, Tenso
     state = {name: state.get(name, tensor) for name, tensor in own.items()}
     _check_shapes(own, state, names)
     _check_repeats(official, aliases)
-    _check_rest(layout, official, {*wanted, *(alias for group in aliases.values() for alias in group)})
+    _check_rest(layout, left_over(layout, model, official))
     _check_distinct(layout, official)
     return state
+
+
+def left_over(layout: Layout, model: nn.Module, official: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Names of a file under which `model` has no tensor."""
+    own = model.state_dict()
+    names = [each for group in _official_names(layout, own).values() for each in group]
+    aliases = [alias for name in names for alias in layout.alias_names(name, _num_decoder_layers(own))]
+    used = {*names, *aliases}
+    return tuple(name for name in layout.respelled(official) if name not in used)
 
 
 def to_official(layout: Layout, model: nn.Module) -> dict[str, Tensor]:
@@ -176,8 +191,8 @@ def _check_repeats(official: Mapping[str, Tensor], aliases: Mapping[str, Sequenc
                 )
 
 
-def _check_rest(layout: Layout, official: Mapping[str, Tensor], used: set[str]) -> None:
-    rest = [name for name in official if name not in used and not layout.is_ignored(name)]
+def _check_rest(layout: Layout, unused: Sequence[str]) -> None:
+    rest = [name for name in unused if not layout.may_leave_out(name)]
     if rest:
         raise ValueError(
             f"{_some(rest)} of the official checkpoint have no place in this model: another system or size?"

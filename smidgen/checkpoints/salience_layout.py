@@ -50,4 +50,5 @@ SALIENCE_DETR = replace(
     ignored=(r"^_classes_$", r"^position_embedding\.", r"_filter_ratio$", r"^backbone\..*num_batches_tracked$"),
     aliases=((r"^transformer\.encoder_class_head\.", r"transformer.encoder.enhance_mcsp."),),
     optional=(r"num_batches_tracked$",),
+    tolerates_extras=True,
 )

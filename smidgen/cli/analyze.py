@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from smidgen.cli.failures import usage_error
 from smidgen.cli.options import AsJson, BatchSize, Data, Device, Run, chosen_device
 from smidgen.cli.output import Result, say, table
 from smidgen.cli.progress import Progress
@@ -29,10 +30,14 @@ def analyze(
     """Explain a model: salience, refined tokens, where queries start, counted objects; writes pictures and a page."""
     from smidgen.analysis import explain
     from smidgen.checkpoints import load
+    from smidgen.checkpoints.native import checkpoint_folder
     from smidgen.data import open_dataset
 
-    model = load(run, chosen_device(device))
-    dataset = open_dataset(data, split)
+    if out.is_file():
+        raise usage_error(f"expected a folder in --out, but {out} is a file", "choose another --out")
+    checkpoint, dataset = checkpoint_folder(run), open_dataset(data, split)
+    out.mkdir(parents=True, exist_ok=True)  # what cannot be written is said before the model is read
+    model = load(checkpoint, chosen_device(device))
     say(f"{dataset.layout}: {len(dataset)} images of {dataset.split}")
     for line in dataset.notes.lines():
         say(f"  note: {line}")

@@ -14,14 +14,15 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor, nn
 
-from smidgen.evaluation.flop_count import FlopCount, Flops, count_flops, random_image
+from smidgen.evaluation.flop_count import FlopCount, Flops, count_flops, parts_of, random_image
 from smidgen.evaluation.model_state import device_of, evaluating
 from smidgen.evaluation.plain_text import plain_text
+from smidgen.structures import DetectorOutput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageCost:
-    """One top-level part of a model. share: of the model's multiply-adds, in [0, 1]."""
+    """One part of a model (`parts_of`). share: of the model's multiply-adds, in [0, 1]."""
 
     parameters: int
     gmacs: float
@@ -31,7 +32,11 @@ class StageCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What one image of `size_hw` pixels costs. gflops = 2 x gmacs. latency_ms: median, None where not measured."""
+    """What one image of `size_hw` pixels costs. gflops = 2 x gmacs. latency_ms: median, None where not measured.
+
+    queries: of the timed image; a model that counts objects asks as many as the image needs, and its multiply-adds are
+    those of its largest budget. None where not timed or unknown.
+    """
 
     model: str
     size_hw: tuple[int, int]
@@ -42,6 +47,7 @@ class Cost:
     gmacs_without_sampling: float
     latency_ms: float | None
     stages: Mapping[str, StageCost]
+    queries: int | None = None
 
     @property
     def gflops(self) -> float:
@@ -69,6 +75,7 @@ class Cost:
             },
             "size_hw": list(self.size_hw),
             "device": self.device,
+            "queries": self.queries,
         }
 
     def renderable(self) -> Group:
@@ -85,7 +92,12 @@ class Cost:
 
     def _headline(self) -> str:
         height, width = self.size_hw
-        timed = "" if self.latency_ms is None else f"\nlatency {self.latency_ms:.1f} ms on {self.device} (median)"
+        asked = "" if self.queries is None else f" with {self.queries} queries"
+        timed = (
+            f"\nlatency {self.latency_ms:.1f} ms on {self.device}{asked} (median)"
+            if self.latency_ms is not None
+            else ""
+        )
         return (
             f"{self.model} on one image of {height} x {width} (height x width)\n"
             f"{self.parameters:,} parameters, {self.trainable_parameters:,} trainable\n"
@@ -111,7 +123,7 @@ def profile(
         raise ValueError(f"expected a size of at least 1 x 1 pixels (height x width), got {size_hw}")
     with evaluating(model):
         flops = count_flops(model, size_hw)
-        milliseconds = _latency_ms(model, size_hw, runs, seconds) if latency else None
+        milliseconds, queries = _timed(model, size_hw, runs, seconds) if latency else (None, None)
     parameters = list(model.parameters())
     gmacs, gmacs_without_sampling = flops.total.gmacs()
     return Cost(
@@ -124,19 +136,20 @@ def profile(
         gmacs_without_sampling=gmacs_without_sampling,
         latency_ms=milliseconds,
         stages=_stages(model, flops),
+        queries=queries,
     )
 
 
 def _stages(model: nn.Module, flops: FlopCount) -> dict[str, StageCost]:
-    """Every top-level part that computes or holds parameters, and what runs outside of them."""
+    """Every part that computes or holds parameters, and what runs outside of them."""
     stages = {}
     total = flops.total.everything
-    for name, module in model.named_children():
-        spent, parameters = flops.by_child.get(name, Flops(0, 0)), sum(part.numel() for part in module.parameters())
+    for name, module in parts_of(model).items():
+        spent, parameters = flops.by_part.get(name, Flops(0, 0)), sum(each.numel() for each in module.parameters())
         if spent.everything or parameters:
             stages[name] = _stage(spent, parameters, total)
     rest = flops.total
-    for spent in flops.by_child.values():
+    for spent in flops.by_part.values():
         rest = rest - spent
     if rest.everything:
         stages["elsewhere"] = _stage(rest, 0, total)
@@ -153,16 +166,31 @@ def _stage(spent: Flops, parameters: int, total: int) -> StageCost:
     )
 
 
-def _latency_ms(model: nn.Module, size_hw: tuple[int, int], runs: int, seconds: float) -> float:
+def _timed(model: nn.Module, size_hw: tuple[int, int], runs: int, seconds: float) -> tuple[float, int | None]:
+    """Median milliseconds of `detect`, and the number of queries that it asked."""
     images = random_image(size_hw, device_of(model))
     detect: Callable[..., Any] = model.detect  # type: ignore[assignment]
     times: list[float] = []
     end = time.perf_counter() + seconds
     with torch.inference_mode():
-        detect(images, [size_hw])
+        queries = _num_queries(model, lambda: detect(images, [size_hw]))
         while not times or (len(times) < runs and time.perf_counter() < end):
             times.append(_seconds(lambda: detect(images, [size_hw]), images.pixels))
-    return statistics.median(times) * 1000
+    return statistics.median(times) * 1000, queries
+
+
+def _num_queries(model: nn.Module, call: Callable[[], Any]) -> int | None:
+    """Rows without padding in the model's output during the call; None for a model with another kind of output."""
+    outputs: list[Any] = []
+    hook = model.register_forward_hook(lambda _, __, output: outputs.append(output))
+    try:
+        call()
+    finally:
+        hook.remove()
+    if not outputs or not isinstance(outputs[-1], DetectorOutput):
+        return None
+    final = outputs[-1].final
+    return final.boxes_cxcywh.shape[1] if final.padding is None else int((~final.padding).sum())
 
 
 def _seconds(call: Callable[[], Any], like: Tensor) -> float:

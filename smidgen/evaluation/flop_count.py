@@ -25,6 +25,7 @@ from smidgen.evaluation.model_state import device_of
 from smidgen.nn.deformable_attention import sampling_macs
 from smidgen.nn.sampling_grid import GRID_SAMPLE_FLOPS
 from smidgen.structures import ImageBatch
+from smidgen.tokens.staged_encoder import StagedEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +53,24 @@ class Flops:
 
 @dataclass(frozen=True, slots=True)
 class FlopCount:
-    """One forward pass. by_child: top-level part -> what it spent; what runs outside of them is in `total` only."""
+    """One forward pass. by_part: part (`parts_of`) -> what it spent; what runs outside of them is in `total` only."""
 
     total: Flops
-    by_child: Mapping[str, Flops]
+    by_part: Mapping[str, Flops]
+
+
+def parts_of(model: nn.Module) -> dict[str, nn.Module]:
+    """Top-level parts by name. Ideas that follow an encoder stand beside it, as "encoder: CountingEnhancement"."""
+    parts: dict[str, nn.Module] = {}
+    for name, child in model.named_children():
+        if not isinstance(child, StagedEncoder):
+            parts[name] = child
+            continue
+        parts[name] = child.encoder
+        for number, stage in enumerate(child.stages, start=1):
+            title = f"{name}: {type(stage).__name__}"
+            parts[title if title not in parts else f"{title} (stage {number})"] = stage
+    return parts
 
 
 def count_flops(model: nn.Module, size_hw: tuple[int, int]) -> FlopCount:
@@ -81,14 +96,14 @@ def _run(model: nn.Module, size_hw: tuple[int, int]) -> FlopCount:
     # The counter's module tracker stumbles over a module that returns a parameter which asks for gradients.
     model.requires_grad_(False)
     counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
-    with torch.no_grad(), _plain_attention(), counter, _spent_by_children(model, lambda: _flops(counter)) as spent:
+    with torch.no_grad(), _plain_attention(), counter, _spent_by_parts(model, lambda: _flops(counter)) as spent:
         model(random_image(size_hw, device_of(model)))
     return FlopCount(_flops(counter), spent)
 
 
 @contextmanager
-def _spent_by_children(model: nn.Module, read: Callable[[], Flops]) -> Iterator[dict[str, Flops]]:
-    """What `read` grew by inside each top-level child; a child called by another one counts as part of its caller."""
+def _spent_by_parts(model: nn.Module, read: Callable[[], Flops]) -> Iterator[dict[str, Flops]]:
+    """What `read` grew by inside each part; a part called by another one counts as a piece of its caller."""
     spent: dict[str, Flops] = {}
     starts: list[Flops] = []
 
@@ -98,9 +113,9 @@ def _spent_by_children(model: nn.Module, read: Callable[[], Flops]) -> Iterator[
             spent[name] = spent.get(name, Flops(0, 0)) + (stop - start)
 
     with ExitStack() as hooks:
-        for name, child in model.named_children():
-            entering = child.register_forward_pre_hook(lambda *_: starts.append(read()))
-            leaving = child.register_forward_hook(lambda *_, name=name: leave(name))
+        for name, part in parts_of(model).items():
+            entering = part.register_forward_pre_hook(lambda *_: starts.append(read()))
+            leaving = part.register_forward_hook(lambda *_, name=name: leave(name))
             hooks.callback(entering.remove)
             hooks.callback(leaving.remove)
         yield spent

@@ -61,6 +61,20 @@ def test_the_chart_shows_every_image_at_its_true_count() -> None:
     assert picture.data["images"][1]["true_class"] == 2
 
 
+@pytest.mark.parametrize(
+    ("images", "heading", "short"),
+    [
+        ([(4, 1, 3)], "of 1 image:", "1 image has more objects than queries"),
+        ([(4, 1, 3), (9, 2, 3)], "of 2 images:", "2 images have more objects than queries"),
+        ([(1, 0, 3), (1, 0, 3)], "of 2 images:", "0 images have more objects than queries"),
+    ],
+)
+def test_headings_speak_of_one_and_of_many(images: list[tuple[int, int, int]], heading: str, short: str) -> None:
+    figure = counting_chart(comparison(*images)).figure
+    assert heading in figure.get_suptitle()
+    assert figure.axes[1].get_title() == short
+
+
 def test_a_model_that_does_not_count_is_refused() -> None:
     with pytest.raises(ValueError, match="counts objects"):
         compare_counts(observation())

@@ -59,6 +59,13 @@ def test_starts_are_in_pixels_of_the_image_and_say_who_answers() -> None:
     assert [row["matched"] for row in data["levels"]] == [1, 0]
 
 
+def test_headings_speak_of_one_and_of_many() -> None:
+    figure = query_start_picture(two_answers([TINY]), 0).figure
+    assert figure.get_suptitle() == "Where 2 queries start, by level; 1 of them answers for an object"
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["stride 8 px: 1 query, 1 answers", "stride 16 px: 1 query, 0 answer"]
+
+
 def test_bars_divide_each_size_completely() -> None:
     figure = query_level_chart(count_origins(two_answers([TINY, LARGE, [80.0, 50.0, 84.0, 54.0]]))).figure
     widths: dict[float, float] = {}

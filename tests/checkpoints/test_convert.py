@@ -28,6 +28,7 @@ from golden import Case, golden_folder
 
 BACKBONE = {"name": "resnet10t", "options": {"channels": [8, 8, 8, 8], "stem_width": 4}}
 SIZES = {"width": 32, "num_heads": 4, "num_points": 2, "feed_forward": 16, "encoder_layers": 1, "decoder_layers": 2}
+STRIDES = {"strides": (8, 16, 32)}
 HEADS = {"num_heads": 4}
 # What the shapes of a file do not tell.
 SALIENCE = {"level_ratios": (0.5, 1.0, 1.0), "layer_ratios": (0.8,), "level_limits_px": None}
@@ -120,6 +121,54 @@ def test_a_label_table_may_have_any_number_of_rows(rows: int, kept: int | None, 
     assert len(model.denoising.label_encoder.weight) == rows
 
 
+def test_other_classes_of_counts_than_the_files_are_refused_before_a_model_is_built(tmp_path: Path) -> None:
+    torch.save(official("dq_detr", small_model("dq_detr", backbone=STRIDES)), tmp_path / "official.pth")
+    for given in ({}, {"budgets": (3, 6)}, {"count_thresholds": (4,), "budgets": (3, 6, 9)}):
+        with pytest.raises(ValueError, match=r"2 classes of object counts.* 1 in count_thresholds and 2 in budgets"):
+            convert(tmp_path / "official.pth", "dq_detr", tmp_path / "ours", backbone=BACKBONE, **given)
+
+
+def test_thresholds_and_budgets_that_were_assumed_are_said(tmp_path: Path) -> None:
+    original = small_model("dq_detr", backbone=STRIDES, count_thresholds=(10, 100, 500), budgets=(3, 5, 7, 9))
+    torch.save(official("dq_detr", original), tmp_path / "official.pth")
+    arguments = (tmp_path / "official.pth", "dq_detr", tmp_path / "ours")
+    report = convert(*arguments, backbone=BACKBONE, transformer=HEADS, budgets=(3, 5, 7, 9))
+    assert report.assumed == {"count_thresholds": (10, 100, 500)}
+    assert "assumed, as the file does not tell: count_thresholds=(10, 100, 500)" in str(report)
+    complete = convert(
+        *arguments, backbone=BACKBONE, transformer=HEADS, budgets=(3, 5, 7, 9), count_thresholds=(2, 4, 6)
+    )
+    assert complete.assumed == {} and "assumed" not in str(complete)
+
+
+@pytest.mark.parametrize("system", ["salience_detr", "dq_detr", "lsq_detr"])
+def test_tensors_that_nobody_knows_are_left_out_and_named(system: str, tmp_path: Path) -> None:
+    extra = {"post_process.weights": torch.zeros(2), "transformer.unknown.bias": torch.zeros(1)}
+    torch.save(official(system, small_model(system, backbone=STRIDES)) | extra, tmp_path / "official.pth")
+    settings = {"backbone": BACKBONE, "transformer": HEADS} | UNTOLD[system]
+    report = convert(tmp_path / "official.pth", system, tmp_path / "ours", **settings)
+    assert set(report.ignored) == set(extra)
+    assert "post_process.weights" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("system", "name"),
+    [
+        ("salience_detr", "transformer.encoder.layers.4.norm1.weight"),
+        ("salience_detr", "backbone.layer3.9.conv1.weight"),
+        ("dq_detr", "transformer.decoder.layers.4.norm1.weight"),
+        ("lsq_detr", "bbox_embed.7.layers.0.weight"),
+    ],
+)
+def test_tensors_of_a_larger_network_are_refused(system: str, name: str, tmp_path: Path) -> None:
+    torch.save(
+        official(system, small_model(system, backbone=STRIDES)) | {name: torch.zeros(1)}, tmp_path / "official.pth"
+    )
+    settings = {"backbone": BACKBONE, "transformer": HEADS} | UNTOLD[system]
+    with pytest.raises(ValueError, match="have no place in this model"):
+        convert(tmp_path / "official.pth", system, tmp_path / "ours", **settings)
+
+
 def test_what_trainings_store_around_the_weights_is_taken_off(tmp_path: Path) -> None:
     weights = official("dino", small_model("dino"))
     namespace = argparse.Namespace(lr=1e-4, names=["a"])
@@ -159,6 +208,37 @@ def converted_classes(tmp_path: Path, **arguments: Any) -> Classes:
     classes = load(tmp_path / "ours").classes
     assert isinstance(classes, Classes)
     return classes
+
+
+def codes(*names: str) -> Tensor:
+    """As the releases store names: codes of the characters, -1 between two names."""
+    return torch.tensor([code for name in names for code in (*map(ord, name), -1)][:-1])
+
+
+def classes_of_a_file(stored: Tensor, tmp_path: Path, **arguments: Any) -> tuple[Classes, tuple[str, ...]]:
+    weights = official("dino_plus", small_model("dino_plus")) | {"_classes_": stored}
+    torch.save(weights, tmp_path / "official.pth")
+    report = convert(tmp_path / "official.pth", "dino_plus", tmp_path / "ours", backbone=BACKBONE, **arguments)
+    return load(tmp_path / "ours").classes, report.ignored
+
+
+def test_names_in_a_file_name_its_outputs(tmp_path: Path) -> None:
+    names = ("car", "traffic light", "vélo", "d", "e")
+    assert classes_of_a_file(codes(*names), tmp_path) == (Classes(names, (0, 1, 2, 3, 4)), ())
+
+
+def test_classes_that_are_given_win_over_names_in_a_file(tmp_path: Path) -> None:
+    given = Classes(("a", "b", "c", "d", "e"), (3, 1, 4, 15, 9))
+    stored = codes("v", "w", "x", "y", "z")
+    assert classes_of_a_file(stored, tmp_path, classes=given) == (given, ("_classes_",))
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [codes("a", "b"), codes("a", "b", "", "d", "e"), torch.full((9,), 2**40), torch.zeros(0, dtype=torch.long)],
+)
+def test_names_that_are_not_one_per_output_are_ignored(stored: Tensor, tmp_path: Path) -> None:
+    assert classes_of_a_file(stored, tmp_path) == (Classes.numbered(5), ("_classes_",))
 
 
 def test_outputs_are_ids_of_categories(tmp_path: Path) -> None:

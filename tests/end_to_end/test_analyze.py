@@ -123,3 +123,23 @@ def test_what_a_user_gets_wrong_ends_with_two(data: Path, tmp_path: Path, capsys
     assert code == 2 and "error" in answer
     code, answer = analyze(capsys, tmp_path / "nothing", "--data", data, "--out", tmp_path / "o")
     assert code == 2 and "error" in answer and not (tmp_path / "o").exists()
+
+
+def test_an_output_that_is_a_file_is_refused_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "taken"
+    file.write_text("mine")
+    code, answer = analyze(capsys, tmp_path / "no run", "--data", tmp_path / "no data", "--out", file)
+    assert code == 2 and "is a file" in answer["error"] and "--out" in answer["hint"]
+    code, answer = analyze(capsys, tmp_path / "no run", "--data", tmp_path / "no data", "--out", file / "inside")
+    assert code == 2 and file.read_text() == "mine"
+
+
+def test_the_folder_is_made_before_the_model_is_read(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = checkpoint(tmp_path / "m", "dino_nano")
+    (run / "model.safetensors").write_bytes(b"damaged")
+    code, answer = analyze(capsys, run, "--data", data, "--out", tmp_path / "deep" / "o")
+    assert code == 2 and "damaged" in answer["error"] and (tmp_path / "deep" / "o").is_dir()

@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
+import torch
 from torch import Tensor, nn
 
 from smidgen.evaluation import flop_count, profile
+from smidgen.evaluation.flop_count import parts_of
 from smidgen.models import create_model
 from smidgen.nn.deformable_attention import DeformableAttention, sampling_macs
 from smidgen.structures import Detections, ImageBatch
+from smidgen.tokens.object_counting import LightCounter
+from smidgen.tokens.staged_encoder import StagedEncoder
 
 
 class Detector(nn.Module):
@@ -103,6 +108,48 @@ def test_json_keys_and_table():
     keys = ["model", *counts, "latency_ms", "stages"]
     assert list(document)[: len(keys)] == keys and document["model"] == "by_hand"
     assert "by_hand on one image of 32 x 32" in found.table() and "backbone" in found.table()
+
+
+def small(name: str, **settings: Any) -> nn.Module:
+    sizes = {"width": 32, "num_heads": 2, "feed_forward": 32, "encoder_layers": 1, "decoder_layers": 1}
+    return create_model(name, num_classes=2, transformer=sizes, **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "idea", "settings"),
+    [
+        ("dq_detr_nano", "CountingEnhancement", {}),
+        ("salience_detr_nano", "CrossLevelFusion", {"layer_ratios": [1.0], "num_queries": 9}),
+    ],
+)
+def test_ideas_after_the_encoder_have_rows_of_their_own(name: str, idea: str, settings: dict[str, Any]):
+    model = small(name, **settings)
+    found = profile(model, size_hw=(64, 96), latency=False)
+    own = found.stages[f"encoder: {idea}"]
+    assert own.parameters == sum(each.numel() for each in model.encoder.stages[0].parameters())
+    assert own.gmacs > 0 and found.stages["encoder"].gmacs > 0
+    assert sum(stage.parameters for stage in found.stages.values()) == found.parameters
+    assert sum(stage.gmacs for stage in found.stages.values()) == pytest.approx(found.gmacs)
+    assert sum(stage.share for stage in found.stages.values()) == pytest.approx(1)
+
+
+def test_two_ideas_of_one_kind_are_told_apart():
+    model = nn.Module()
+    model.encoder = StagedEncoder(nn.Identity(), [nn.Linear(1, 1), nn.Linear(1, 1)])
+    assert list(parts_of(model)) == ["encoder", "encoder: Linear", "encoder: Linear (stage 2)"]
+
+
+def test_the_queries_of_the_timed_image_are_said():
+    fixed = profile(small("dino_nano", num_queries=7), size_hw=(64, 64), runs=1)
+    assert fixed.queries == fixed.to_json()["queries"] == 7
+    assert "with 7 queries" in fixed.table()
+    counting = small("dq_detr_nano", budgets=[3, 3, 3, 9])
+    with torch.no_grad():
+        for counter in [each for each in counting.modules() if isinstance(each, LightCounter)]:
+            counter.classifier.bias.copy_(torch.tensor([99.0, 0.0, 0.0, 0.0]))
+    assert profile(counting, size_hw=(64, 64), runs=1).queries == 3, "rows that pad the batch are no queries"
+    assert profile(Detector(), size_hw=(32, 32), runs=1).queries is None
+    assert profile(counting, size_hw=(64, 64), latency=False).queries is None
 
 
 def test_impossible_sizes_are_refused():
