@@ -118,7 +118,7 @@ def _num_points(shapes: _Shapes, sizes: Mapping[str, Any], defaults: Mapping[str
             f"expected attention weights of {heads} heads x {levels} levels x points, got {products} rows; "
             "give the number of heads (transformer.num_heads)"
         )
-    return products // (heads * levels)
+    return int(products // (heads * levels))
 
 
 def _set(sizes: dict[str, Any], field: str, value: Any, defaults: Mapping[str, Any]) -> None:
