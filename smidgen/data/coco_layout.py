@@ -180,7 +180,8 @@ def _image_folder(file: Path, names: Sequence[str]) -> Path:
 
 def _candidate_folders(file: Path) -> Iterator[Path]:
     split = split_in_words(file.stem)
-    words = [word for word in (file.stem.removeprefix("instances_"), split) if word]
+    # "aitodv2_trainval.json" stands beside images/trainval.
+    words = [word for word in (file.stem.removeprefix("instances_"), split, file.stem.rpartition("_")[2]) if word]
     for base in (file.parent, file.parent.parent):
         yield base / "images"
         yield base

@@ -41,7 +41,7 @@ class TimmBackbone(nn.Module):
     ) -> None:
         super().__init__()
         options = dict(options or {})
-        self.body = _create(name, norm, pretrained, options)
+        self.body = _create(name, norm, pretrained, dict(options))
         feature_info: Any = self.body.feature_info
         reductions = list(feature_info.reduction())
         missing = [stride for stride in strides if stride not in reductions]

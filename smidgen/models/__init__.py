@@ -244,6 +244,8 @@ def configure(name: str, overrides: Mapping[str, Any] | None = None) -> Any:
         return TypeAdapter(kind).validate_python(settings)
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:  # the configuration's own check, which says what it got
+            raise ValueError(first["msg"].removeprefix("Value error, ")) from error
         path = ".".join(str(part) for part in ("model", *first["loc"]))
         raise ValueError(f"{path}: {first['msg']}, got {first.get('input')!r}") from error
 

@@ -80,9 +80,10 @@ def derived(experiment: Experiment, dataset: DetectionDataset, say: Say = print)
     fields = derived_settings.open_fields(experiment.model)
     if not fields:
         return experiment
-    sides_px = object_sides_px(dataset, experiment.model.preprocessing)
-    model = derived_settings.resolved(experiment.model, sides_px, objects_per_image(dataset).counts)
-    say("derived from the data: " + "; ".join(f"model.{field} = {getattr(model, field)}" for field in fields))
+    sides_px, counts = object_sides_px(dataset, experiment.model.preprocessing), objects_per_image(dataset).counts
+    model = derived_settings.resolved(experiment.model, sides_px, counts)
+    found = [f"model.{field} = {getattr(model, field)}" for field in fields]
+    say("derived from the data: " + "; ".join([*found, *derived_settings.remarks(experiment.model, counts)]))
     return replace(experiment, model=model)
 
 
