@@ -20,19 +20,17 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
-from smidgen.assignment import HungarianAssignment
 from smidgen.decoder.deformable_decoder import DeformableDecoder
 from smidgen.decoder.query_position import BoxPosition
 from smidgen.decoder.readout import TopScoring
 from smidgen.decoder.refinement import LookForwardTwice
 from smidgen.features.channel_mapper import ChannelMapper
-from smidgen.losses import FocalClassification, GIoULoss, L1Loss, SetLoss
-from smidgen.losses.box_regression import PairWeighting
+from smidgen.losses import SetLoss
 from smidgen.losses.object_count import ObjectCountLoss
 from smidgen.models.config import BackboneConfig, SetLossConfig, TransformerConfig
 from smidgen.models.derived_settings import AUTO
 from smidgen.models.detr import DETR, with_parts
-from smidgen.models.parts import backbone, contrastive_denoising, decoder_layer, deformable_encoder
+from smidgen.models.parts import backbone, contrastive_denoising, decoder_layer, deformable_encoder, set_loss
 from smidgen.nn.initialize import box_head, class_head
 from smidgen.nn.position_encoding import SinePosition
 from smidgen.queries.content import PlaceContent
@@ -118,7 +116,8 @@ def dq_detr(config: DQDETRConfig, pretrained: bool = False) -> DETR:
 
 def dq_detr_criterion(config: DQDETRConfig) -> SetLoss:
     """DINO's losses and the counter's, of weight 1."""
-    return counting_set_loss(config.loss, giou_eps=1e-6 if config.parity else 0.0)
+    giou_eps = 1e-6 if config.parity else 0.0
+    return set_loss(config.loss, giou_eps=giou_eps, evidence_terms=[(1.0, ObjectCountLoss())])
 
 
 def check_counting(config: Any) -> None:
@@ -160,19 +159,3 @@ def counter(config: Any) -> CategoricalCounter | LightCounter:
         )
     kind = LightCounter if config.counting == "light" else CategoricalCounter
     return kind(config.transformer.width, config.count_thresholds, mask_padding=not config.parity)
-
-
-def counting_set_loss(config: SetLossConfig, giou_eps: float, weighting: PairWeighting | None = None) -> SetLoss:
-    """Focal, L1 and GIoU terms under Hungarian assignment, and the classification of the count."""
-    assignment = HungarianAssignment(
-        classification=config.cost_classification, l1=config.cost_l1, giou=config.cost_giou, giou_eps=giou_eps
-    )
-    return SetLoss(
-        assignment,
-        [
-            (config.classification, FocalClassification()),
-            (config.l1, L1Loss(weighting=weighting)),
-            (config.giou, GIoULoss(eps=giou_eps, weighting=weighting)),
-        ],
-        evidence_terms=[(1.0, ObjectCountLoss())],
-    )

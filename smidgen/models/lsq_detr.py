@@ -21,11 +21,12 @@ from smidgen.decoder.readout import TopScoring
 from smidgen.decoder.refinement import LookForwardTwice
 from smidgen.features.channel_mapper import ChannelMapper
 from smidgen.losses import SetLoss
+from smidgen.losses.object_count import ObjectCountLoss
 from smidgen.losses.scale_weighting import ScaleWeighting
 from smidgen.models.config import BackboneConfig, SetLossConfig, TransformerConfig
 from smidgen.models.detr import DETR, with_parts
-from smidgen.models.dq_detr import check_counting, counter, counting_set_loss, num_detections
-from smidgen.models.parts import backbone, contrastive_denoising, decoder_layer, deformable_encoder
+from smidgen.models.dq_detr import check_counting, counter, num_detections
+from smidgen.models.parts import backbone, contrastive_denoising, decoder_layer, deformable_encoder, set_loss
 from smidgen.nn.initialize import box_head, class_head
 from smidgen.nn.position_encoding import SinePosition
 from smidgen.queries.content import PlaceContent
@@ -125,7 +126,12 @@ def lsq_detr(config: LSQDETRConfig, pretrained: bool = False) -> DETR:
 
 def lsq_detr_criterion(config: LSQDETRConfig) -> SetLoss:
     """DQ-DETR's losses, those of boxes weighted by the size of their objects."""
-    return counting_set_loss(config.loss, giou_eps=1e-6 if config.parity else 0.0, weighting=scale_weighting(config))
+    return set_loss(
+        config.loss,
+        giou_eps=1e-6 if config.parity else 0.0,
+        weighting=scale_weighting(config),
+        evidence_terms=[(1.0, ObjectCountLoss())],
+    )
 
 
 def scale_weighting(config: LSQDETRConfig) -> ScaleWeighting:

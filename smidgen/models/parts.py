@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from torch import nn
@@ -10,6 +10,8 @@ from torch import nn
 from smidgen.assignment import HungarianAssignment
 from smidgen.features.timm_backbone import TimmBackbone
 from smidgen.losses import FocalClassification, GIoULoss, L1Loss, SetLoss, SetTerm, only_foreground
+from smidgen.losses.box_regression import PairWeighting
+from smidgen.losses.set_loss import EvidenceTerm
 from smidgen.models.config import BackboneConfig, SetLossConfig, TransformerConfig
 from smidgen.nn.deformable_layers import DeformableDecoderLayer, DeformableEncoderLayer
 from smidgen.nn.initialize import box_head, class_head
@@ -85,13 +87,20 @@ def contrastive_denoising(
 
 
 def set_loss(
-    config: SetLossConfig, *, giou_eps: float = 0.0, log_eps: float = 1e-8, binary_proposals: bool = False
+    config: SetLossConfig,
+    *,
+    giou_eps: float = 0.0,
+    log_eps: float = 1e-8,
+    binary_proposals: bool = False,
+    classification: SetTerm | None = None,
+    weighting: PairWeighting | None = None,
+    evidence_terms: Sequence[tuple[float, EvidenceTerm]] = (),
 ) -> SetLoss:
-    """Focal, L1 and GIoU terms under Hungarian assignment.
+    """Class, L1 and GIoU terms under Hungarian assignment.
 
     giou_eps: in the denominators of GIoU, 1e-6 in DINO's code. log_eps: in the logarithms of the class cost, 1e-6 in
     the Relation-DETR repository. binary_proposals: proposals learn object / no object on class 0 instead of the
-    classes.
+    classes. classification: None = focal. weighting: of the matched pairs' box terms. evidence_terms: further ones.
     """
     assignment = HungarianAssignment(
         classification=config.cost_classification,
@@ -101,8 +110,9 @@ def set_loss(
         giou_eps=giou_eps,
     )
     terms: list[tuple[float, SetTerm]] = [
-        (config.classification, FocalClassification()),
-        (config.l1, L1Loss()),
-        (config.giou, GIoULoss(eps=giou_eps)),
+        (config.classification, classification or FocalClassification()),
+        (config.l1, L1Loss(weighting=weighting)),
+        (config.giou, GIoULoss(eps=giou_eps, weighting=weighting)),
     ]
-    return SetLoss(assignment, terms, proposal_labels=only_foreground if binary_proposals else None)
+    labels = only_foreground if binary_proposals else None
+    return SetLoss(assignment, terms, evidence_terms=evidence_terms, proposal_labels=labels)

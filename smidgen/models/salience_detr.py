@@ -28,17 +28,16 @@ from typing import Literal
 
 from torch import nn
 
-from smidgen.assignment import HungarianAssignment
 from smidgen.decoder.deformable_decoder import DeformableDecoder
 from smidgen.decoder.query_position import BoxPosition
 from smidgen.decoder.readout import TopScoring
 from smidgen.decoder.refinement import LookForwardTwice
 from smidgen.features.channel_mapper import ChannelMapper
-from smidgen.losses import GIoULoss, L1Loss, SetLoss, VarifocalClassification
+from smidgen.losses import SetLoss, VarifocalClassification
 from smidgen.losses.salience import OFFICIAL_LIMITS_PX, SalienceLoss
 from smidgen.models.config import BackboneConfig, SetLossConfig, TransformerConfig
 from smidgen.models.detr import DETR, with_parts
-from smidgen.models.parts import backbone, contrastive_denoising, decoder_layer, encoder_layer, heads
+from smidgen.models.parts import backbone, contrastive_denoising, decoder_layer, encoder_layer, heads, set_loss
 from smidgen.nn.position_encoding import SinePosition
 from smidgen.queries.budget import FixedBudget
 from smidgen.queries.content import LearnedContent
@@ -165,25 +164,15 @@ def _check(config: SalienceDETRConfig) -> None:
 
 def salience_detr_criterion(config: SalienceDETRConfig) -> SetLoss:
     """IoU-aware class loss, L1 and GIoU on all outputs, and the salience loss on the maps."""
-    loss = config.loss
-    assignment = HungarianAssignment(
-        classification=loss.cost_classification,
-        l1=loss.cost_l1,
-        giou=loss.cost_giou,
-        log_eps=1e-6 if config.parity else 1e-8,
+    salience = SalienceLoss(
+        limits_px=config.level_limits_px,
+        confidence=config.salience_confidence,
+        mask_padding=not config.parity,
+        per_process=config.parity,
     )
-    return SetLoss(
-        assignment,
-        [(loss.classification, VarifocalClassification()), (loss.l1, L1Loss()), (loss.giou, GIoULoss())],
-        evidence_terms=[
-            (
-                config.salience_weight,
-                SalienceLoss(
-                    limits_px=config.level_limits_px,
-                    confidence=config.salience_confidence,
-                    mask_padding=not config.parity,
-                    per_process=config.parity,
-                ),
-            )
-        ],
+    return set_loss(
+        config.loss,
+        log_eps=1e-6 if config.parity else 1e-8,
+        classification=VarifocalClassification(),
+        evidence_terms=[(config.salience_weight, salience)],
     )
