@@ -22,7 +22,7 @@ from smidgen.recipes.counting import (
     trained_and_judged,
 )
 
-TINY = CountingExperiment(epochs=1)
+TINY = CountingExperiment(epochs={"categorical": 1, "light": 1})
 THRESHOLDS = (3, 10, 30)
 
 
@@ -42,7 +42,7 @@ def _maps_of_dots(number: int, seed: int) -> CountedMaps:
 
 @pytest.mark.parametrize("counting", COUNTERS)
 def test_a_counter_learns_from_maps_what_guessing_does_not_know(counting: str) -> None:
-    experiment = CountingExperiment(epochs=14, learning_rates={counting: 3e-3})
+    experiment = CountingExperiment(epochs={counting: 14}, learning_rates={counting: 3e-3})
     training, validation = _maps_of_dots(48, seed=1), _maps_of_dots(24, seed=2)
     result = trained_and_judged(experiment, counting, 0, training, validation, THRESHOLDS, _silent)
     chance = guessing(validation.counts, THRESHOLDS)
@@ -78,6 +78,9 @@ def test_every_variant_and_seed_is_written_with_what_was_known_before(tmp_path: 
     document = json.loads((tmp_path / "counting.json").read_text())
     assert document["thresholds"] == sorted(set(document["thresholds"])) and len(document["thresholds"]) == 3
     assert document["means"]["light"]["accuracy"] == (results[1].accuracy + results[3].accuracy) / 2
+    first, second = (results[1].class_error - results[0].class_error, results[3].class_error - results[2].class_error)
+    paired = document["light_minus_categorical"]
+    assert paired["class_error"] == pytest.approx((first + second) / 2) and paired["low"] <= paired["high"]
     assert document["most_objects"] == 50 and len(document["results"]) == 4
 
 
