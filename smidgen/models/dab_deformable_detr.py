@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from smidgen.decoder.deformable_decoder import DeformableDecoder
 from smidgen.decoder.position_relation import PositionRelation
@@ -50,10 +51,15 @@ class DABDeformableDETRConfig:
 
 def dab_deformable_detr(config: DABDeformableDETRConfig, pretrained: bool = False) -> DETR:
     """Build the network; `pretrained` asks timm for backbone weights."""
+    return DETR(**with_parts(dab_deformable_detr_stages(config, pretrained), config))
+
+
+def dab_deformable_detr_stages(config: DABDeformableDETRConfig, pretrained: bool = False) -> dict[str, Any]:
+    """The parts by stage, so that another system can say what it does differently."""
     sizes, eps = config.transformer, 1e-3 if config.parity else 1e-5
     body = backbone(config.backbone, pretrained)
     position = SinePosition(sizes.width, temperature=10000.0, offset=-0.5)
-    stages = {
+    return {
         "preprocessing": config.preprocessing,
         "backbone": body,
         "neck": ChannelMapper(body.channels, sizes.width, config.num_levels, bias=False),
@@ -72,7 +78,6 @@ def dab_deformable_detr(config: DABDeformableDETRConfig, pretrained: bool = Fals
         ),
         "readout": TopScoring(config.num_detections, clip=not config.parity),
     }
-    return DETR(**with_parts(stages, config))
 
 
 def dab_deformable_detr_criterion(config: DABDeformableDETRConfig) -> SetLoss:

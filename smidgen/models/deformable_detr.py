@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
@@ -103,10 +104,15 @@ def one_stage(config: OneStageConfig, pretrained: bool = False) -> DETR:
 
 def two_stage(config: TwoStageConfig, pretrained: bool = False) -> DETR:
     """Queries start at the proposals that look most like an object."""
+    return DETR(**with_parts(two_stage_stages(config, pretrained), config))
+
+
+def two_stage_stages(config: TwoStageConfig, pretrained: bool = False) -> dict[str, Any]:
+    """The parts by stage, so that another system can say what it does differently."""
     sizes, eps = config.transformer, 1e-3 if config.parity else 1e-5
     body = backbone(config.backbone, pretrained)
     position = SinePosition(sizes.width, temperature=10000.0, offset=-0.5)
-    stages = {
+    return {
         "preprocessing": config.preprocessing,
         "backbone": body,
         "neck": ChannelMapper(body.channels, sizes.width, config.num_levels, bias=False),
@@ -124,7 +130,6 @@ def two_stage(config: TwoStageConfig, pretrained: bool = False) -> DETR:
         ),
         "readout": TopScoring(config.num_detections, clip=not config.parity),
     }
-    return DETR(**with_parts(stages, config))
 
 
 def one_stage_criterion(config: OneStageConfig) -> SetLoss:

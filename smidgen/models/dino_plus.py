@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from smidgen.decoder.deformable_decoder import DeformableDecoder
 from smidgen.decoder.position_relation import PositionRelation
@@ -54,10 +55,15 @@ class DINOPlusConfig:
 
 def dino_plus(config: DINOPlusConfig, pretrained: bool = False) -> DETR:
     """Build the network; `pretrained` asks timm for backbone weights."""
+    return DETR(**with_parts(dino_plus_stages(config, pretrained), config))
+
+
+def dino_plus_stages(config: DINOPlusConfig, pretrained: bool = False) -> dict[str, Any]:
+    """The parts by stage, so that another system can say what it does differently."""
     sizes, eps = config.transformer, 1e-3 if config.parity else 1e-5
     body = backbone(config.backbone, pretrained)
     position = SinePosition(sizes.width, temperature=10000.0, offset=-0.5)
-    stages = {
+    return {
         "preprocessing": config.preprocessing,
         "backbone": body,
         "neck": ChannelMapper(body.channels, sizes.width, config.num_levels, bias=False),
@@ -77,7 +83,6 @@ def dino_plus(config: DINOPlusConfig, pretrained: bool = False) -> DETR:
         ),
         "readout": TopScoring(config.num_detections, clip=not config.parity),
     }
-    return DETR(**with_parts(stages, config))
 
 
 def dino_plus_criterion(config: DINOPlusConfig) -> SetLoss:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from smidgen.decoder.deformable_decoder import DeformableDecoder
 from smidgen.decoder.query_position import BoxPosition
@@ -87,9 +87,14 @@ class LSQDETRConfig:
 
 def lsq_detr(config: LSQDETRConfig, pretrained: bool = False) -> DETR:
     """Build the network; `pretrained` asks timm for backbone weights."""
+    return DETR(**with_parts(lsq_detr_stages(config, pretrained), config))
+
+
+def lsq_detr_stages(config: LSQDETRConfig, pretrained: bool = False) -> dict[str, Any]:
+    """The parts by stage, so that another system can say what it does differently."""
     sizes, eps = config.transformer, 1e-3 if config.parity else 1e-5
     body = backbone(config.backbone, pretrained)
-    stages = {
+    return {
         "preprocessing": config.preprocessing,
         "backbone": body,
         "neck": ChannelMapper(body.channels, sizes.width, config.num_levels),
@@ -121,7 +126,6 @@ def lsq_detr(config: LSQDETRConfig, pretrained: bool = False) -> DETR:
         ),
         "readout": TopScoring(num_detections(config), clip=not config.parity),
     }
-    return DETR(**with_parts(stages, config))
 
 
 def lsq_detr_criterion(config: LSQDETRConfig) -> SetLoss:
