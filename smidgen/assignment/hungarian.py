@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
@@ -19,11 +18,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from smidgen.boxes import cxcywh_to_xyxy, full_precision, pairwise_giou
+from smidgen.boxes.host_matching import check_one_target_per_image, collected, copied_to_host
 from smidgen.structures import Matches, Predictions, Target
 
 Solver: TypeAlias = Callable[[NDArray[Any]], tuple[NDArray[Any], NDArray[Any]]]
-
-EXISTS, PADDED, NOT_FINITE = 0.0, 1.0, 2.0  # state of a query, in the format of the costs it travels with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,18 +49,12 @@ class HungarianAssignment:
 
         Raises ValueError where an existing query's logits or box are not finite.
         """
-        costs = self.costs(predictions, targets)
-        states_host, costs_host = _to_host(_states(predictions), costs)
-        _refuse_not_finite(states_host)
-        pairs = [self._solve(cost, states) for cost, states in zip(costs_host, states_host, strict=True)]
-        return _collected(pairs, predictions.logits.device)
+        images = zip(*copied_to_host(predictions, self.costs(predictions, targets)), strict=True)
+        return collected([self._solve(existing, cost) for existing, cost in images], predictions.logits.device)
 
     def costs(self, predictions: Predictions, targets: Sequence[Target]) -> list[Float[Tensor, "Q _"]]:
         """Cost of each query for each object of its image, one matrix per image, at least float32."""
-        if len(targets) != predictions.logits.shape[0]:
-            raise ValueError(
-                f"expected one target per image of the predictions ({predictions.logits.shape[0]}), got {len(targets)}"
-            )
+        check_one_target_per_image(predictions, targets)
         rows = zip(predictions.logits, predictions.boxes_cxcywh, targets, strict=True)
         return [self._cost(full_precision(logits), full_precision(boxes), target) for logits, boxes, target in rows]
 
@@ -80,40 +72,6 @@ class HungarianAssignment:
         as_negative = (1 - self.alpha) * score**self.gamma * -torch.log(1 - score + self.log_eps)
         return as_positive - as_negative
 
-    def _solve(self, cost: NDArray[Any], states: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        existing = np.flatnonzero(states == EXISTS)
+    def _solve(self, existing: NDArray[Any], cost: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         query, target = self.solver(cost[existing])
         return existing[query], target
-
-
-def _states(predictions: Predictions) -> Float[Tensor, "B Q"]:
-    finite = predictions.logits.isfinite().all(-1) & predictions.boxes_cxcywh.isfinite().all(-1)
-    states = torch.where(finite, EXISTS, NOT_FINITE)
-    return states if predictions.padding is None else states.masked_fill(predictions.padding, PADDED)
-
-
-def _to_host(states: Tensor, costs: Sequence[Tensor]) -> tuple[NDArray[Any], list[NDArray[Any]]]:
-    # One copy for the whole batch: each copy from a GPU waits for everything that was queued before it.
-    pieces = [states.to(costs[0].dtype), *costs]
-    flat = torch.cat([piece.flatten() for piece in pieces]).cpu().numpy()
-    ends = np.cumsum([piece.numel() for piece in pieces])[:-1]
-    arrays = [part.reshape(piece.shape) for part, piece in zip(np.split(flat, ends), pieces, strict=True)]
-    return arrays[0], arrays[1:]
-
-
-def _refuse_not_finite(states: NDArray[Any]) -> None:
-    bad = states == NOT_FINITE
-    if bad.any():
-        images = np.flatnonzero(bad.any(axis=1)).tolist()
-        raise ValueError(
-            f"expected finite logits and boxes, got NaN or infinity in {int(bad.sum())} of {bad.size} predictions "
-            f"(images {images} of the batch): the training diverged or an input was not finite; try a lower learning "
-            "rate, gradient clipping or float32"
-        )
-
-
-def _collected(pairs: Sequence[tuple[NDArray[Any], NDArray[Any]]], device: torch.device) -> Matches:
-    image = np.repeat(np.arange(len(pairs)), [len(query) for query, _ in pairs])
-    queries, targets = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    rows = torch.from_numpy(np.stack([image, queries, targets]).astype(np.int64)).to(device)
-    return Matches(*rows.unbind())

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pytest
 from golden import Case, cases, golden_folder
+from runners_analysis import run_activation_count, run_gini
+from runners_assignment import run_quality_assignment
 from runners_attention import run_msdeform_attn
 from runners_baselines import run_baseline, run_cdn, run_dino_eval
 from runners_counting import run_counting_enhancement, run_full_eval, run_stratified_topk, run_train_step
@@ -23,6 +25,9 @@ from runners_salience import (
 )
 
 RUNNERS: dict[str, Callable[[Case], None]] = {
+    "paq_detr/gini": run_gini,
+    "paq_detr/activation_count": run_activation_count,
+    "paq_detr/assign": run_quality_assignment,
     "baselines/deformable_two_stage": run_baseline,
     "baselines/dab_deformable_two_stage": run_baseline,
     "baselines/dn_deformable": run_baseline,
@@ -65,13 +70,10 @@ PENDING: frozenset[str] = frozenset(
         *(
             f"paq_detr/{kind}"
             for kind in (
-                "assign",
                 "mixing",
                 "head_dense",
                 "head_factorized",
                 "varifocal",
-                "gini",
-                "activation_count",
             )
         ),
         *(
