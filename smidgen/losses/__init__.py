@@ -1,6 +1,7 @@
 """How wrong the predictions are: terms for supervised sets, and the set loss that makes the sets."""
 
 from smidgen.losses.box_regression import GIoULoss, L1Loss, PairWeighting
+from smidgen.losses.category_size import CategorySizeClassification
 from smidgen.losses.classification import FocalClassification, VarifocalClassification, varifocal_loss
 from smidgen.losses.object_count import ObjectCountLoss, count_classes
 from smidgen.losses.proposal_labels import only_foreground
@@ -9,6 +10,7 @@ from smidgen.losses.set_loss import Assignment, EvidenceTerm, LabelRule, SetLoss
 
 __all__ = [
     "Assignment",
+    "CategorySizeClassification",
     "EvidenceTerm",
     "FocalClassification",
     "GIoULoss",

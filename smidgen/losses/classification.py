@@ -1,21 +1,20 @@
 """How wrong the class scores are: matched queries should say their object's class, all others nothing.
 
-Left out are queries that do not exist (padding), and unmatched queries whose box lies mostly inside an ignore region of
-the image: whether they found something real there nobody knows.
+Which queries are left out: see smidgen/boxes/counted_queries.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
-from smidgen.boxes import aligned_iou, cxcywh_to_xyxy, full_precision, pairwise_iof
-from smidgen.boxes.matched_pairs import predicted_boxes, target_boxes, target_labels
+from smidgen.boxes import aligned_iou, cxcywh_to_xyxy
+from smidgen.boxes.counted_queries import at_matched_class, counted_logits, counted_queries
+from smidgen.boxes.matched_pairs import predicted_boxes, target_boxes
 from smidgen.structures import SupervisedSet
 
 
@@ -33,9 +32,9 @@ class FocalClassification:
 
     def __call__(self, supervised: SupervisedSet, progress: float) -> dict[str, Float[Tensor, ""]]:
         """Summed over queries and classes, divided by the set's normalizer."""
-        counted = _counted(supervised, self.ignore_overlap)
-        logits = _counted_logits(supervised, counted)
-        positive = _at_matched_class(supervised, logits, 1.0)
+        counted = counted_queries(supervised, self.ignore_overlap)
+        logits = counted_logits(supervised, counted)
+        positive = at_matched_class(supervised, logits, 1.0)
         loss: Tensor = sigmoid_focal_loss(logits, positive, self.alpha, self.gamma)
         return {"classification": (loss * counted[..., None]).sum() / supervised.normalizer}
 
@@ -56,10 +55,10 @@ class VarifocalClassification:
 
     def __call__(self, supervised: SupervisedSet, progress: float) -> dict[str, Float[Tensor, ""]]:
         """Summed over queries and classes, divided by the set's normalizer; no gradient through IoU and weight."""
-        counted = _counted(supervised, self.ignore_overlap)
-        logits = _counted_logits(supervised, counted)
-        positive = _at_matched_class(supervised, logits, 1.0)
-        quality = _at_matched_class(supervised, logits, self._quality(supervised).to(logits.dtype))
+        counted = counted_queries(supervised, self.ignore_overlap)
+        logits = counted_logits(supervised, counted)
+        positive = at_matched_class(supervised, logits, 1.0)
+        quality = at_matched_class(supervised, logits, self._quality(supervised).to(logits.dtype))
         loss = varifocal_loss(logits, positive, quality, self.alpha, self.gamma)
         return {"classification": (loss * counted[..., None]).sum() / supervised.normalizer}
 
@@ -81,37 +80,3 @@ def varifocal_loss(
     """
     weight = alpha * logits.detach().sigmoid() ** gamma * (1 - positive) + quality
     return F.binary_cross_entropy_with_logits(logits, quality, reduction="none") * weight
-
-
-def _counted_logits(supervised: SupervisedSet, counted: Bool[Tensor, "B Q"]) -> Float[Tensor, "B Q K"]:
-    # Zeroed before the loss and not only after it: a NaN in a query that does not exist would reach the gradient.
-    logits = full_precision(supervised.predictions.logits)
-    return logits.masked_fill(~counted[..., None], 0.0)
-
-
-def _at_matched_class(
-    supervised: SupervisedSet, logits: Float[Tensor, "B Q K"], value: Float[Tensor, " M"] | float
-) -> Float[Tensor, "B Q K"]:
-    matches = supervised.matches
-    placed = torch.zeros_like(logits)
-    placed[matches.image, matches.query, target_labels(supervised)] = value
-    return placed
-
-
-def _counted(supervised: SupervisedSet, ignore_overlap: float) -> Bool[Tensor, "B Q"]:
-    """Queries that exist and are either matched or not inside an ignore region."""
-    predictions, matches = supervised.predictions, supervised.matches
-    counted = ~_inside_ignore_regions(supervised, ignore_overlap)
-    counted[matches.image, matches.query] = True
-    return counted if predictions.padding is None else counted & ~predictions.padding
-
-
-@torch.no_grad()
-def _inside_ignore_regions(supervised: SupervisedSet, ignore_overlap: float) -> Bool[Tensor, "B Q"]:
-    boxes_xyxy = cxcywh_to_xyxy(supervised.predictions.boxes_cxcywh)
-    inside = torch.zeros(boxes_xyxy.shape[:2], dtype=torch.bool, device=boxes_xyxy.device)
-    for image, target in enumerate(supervised.targets):
-        if len(target.ignore):
-            regions_xyxy = cxcywh_to_xyxy(target.ignore_cxcywh)
-            inside[image] = (pairwise_iof(boxes_xyxy[image], regions_xyxy) >= ignore_overlap).any(-1)
-    return inside
