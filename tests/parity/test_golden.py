@@ -12,6 +12,7 @@ from runners_assignment import run_quality_assignment
 from runners_attention import run_msdeform_attn
 from runners_baselines import run_baseline, run_cdn, run_dino_eval
 from runners_counting import run_counting_enhancement, run_full_eval, run_stratified_topk, run_train_step
+from runners_cross_dino import run_boost_loss, run_boost_weight, run_cross_coding
 from runners_fusion_and_suppression import run_neck, run_nms_selection
 from runners_lsq_losses import run_matcher_losses, run_scale_weights
 from runners_salience import (
@@ -50,6 +51,9 @@ RUNNERS: dict[str, Callable[[Case], None]] = {
     "salience_detr/detector_train_losses": run_detector_train_losses,
     "salience_detr/neck": run_neck,
     "salience_detr/nms_selection": run_nms_selection,
+    "cross_dino/cctm": run_cross_coding,
+    "cross_dino/boost_loss": run_boost_loss,
+    "cross_dino/boost_weight": run_boost_weight,
 }
 
 # Kinds whose system is not built yet. This list only shrinks.
@@ -62,9 +66,6 @@ PENDING: frozenset[str] = frozenset(
                 "strip_mlp",
                 "clap_plan",
                 "clap_backbone",
-                "cctm",
-                "boost_loss",
-                "boost_weight",
             )
         ),
         *(
