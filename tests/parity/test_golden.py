@@ -15,6 +15,7 @@ from runners_counting import run_counting_enhancement, run_full_eval, run_strati
 from runners_cross_dino import run_boost_loss, run_boost_weight, run_cross_coding
 from runners_fusion_and_suppression import run_neck, run_nms_selection
 from runners_lsq_losses import run_matcher_losses, run_scale_weights
+from runners_patterns import run_mixing, run_varifocal, run_weight_head
 from runners_salience import (
     run_cdn_queries,
     run_detector_eval,
@@ -24,11 +25,16 @@ from runners_salience import (
     run_salience_targets,
     run_transformer_eval,
 )
+from runners_strip_mlp import run_clap_backbone, run_clap_plan, run_strip_block, run_strip_mlp
 
 RUNNERS: dict[str, Callable[[Case], None]] = {
     "paq_detr/gini": run_gini,
     "paq_detr/activation_count": run_activation_count,
     "paq_detr/assign": run_quality_assignment,
+    "paq_detr/mixing": run_mixing,
+    "paq_detr/head_dense": run_weight_head,
+    "paq_detr/head_factorized": run_weight_head,
+    "paq_detr/varifocal": run_varifocal,
     "baselines/deformable_two_stage": run_baseline,
     "baselines/dab_deformable_two_stage": run_baseline,
     "baselines/dn_deformable": run_baseline,
@@ -54,29 +60,16 @@ RUNNERS: dict[str, Callable[[Case], None]] = {
     "cross_dino/cctm": run_cross_coding,
     "cross_dino/boost_loss": run_boost_loss,
     "cross_dino/boost_weight": run_boost_weight,
+    "cross_dino/strip_block": run_strip_block,
+    "cross_dino/strip_mlp": run_strip_mlp,
+    "cross_dino/clap_plan": run_clap_plan,
+    "cross_dino/clap_backbone": run_clap_backbone,
 }
 
 # Kinds whose system is not built yet. This list only shrinks.
 PENDING: frozenset[str] = frozenset(
     {
-        *(
-            f"cross_dino/{kind}"
-            for kind in (
-                "strip_block",
-                "strip_mlp",
-                "clap_plan",
-                "clap_backbone",
-            )
-        ),
-        *(
-            f"paq_detr/{kind}"
-            for kind in (
-                "mixing",
-                "head_dense",
-                "head_factorized",
-                "varifocal",
-            )
-        ),
+        *(f"cross_dino/{kind}" for kind in ()),
         *(
             f"querydet/{kind}"
             for kind in (
