@@ -4,7 +4,7 @@ built.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatch
@@ -83,8 +83,12 @@ COUNTING_NANO: dict[str, Any] = {key: value for key, value in NANO.items() if ke
     "budgets": [100, 150, 200, 250],
 }
 
-# Backbones of the larger sizes, as the papers use them: the first stage is frozen.
-LARGE: dict[str, tuple[str, dict[str, Any]]] = {
+# Backbones of the other sizes, as the papers use them: the first stage is frozen.
+BACKBONES: dict[str, tuple[str, dict[str, Any]]] = {
+    "swin_t": (
+        "Swin-T",
+        {"name": "swin_tiny_patch4_window7_224.ms_in1k", "frozen_stages": 1, "options": {"strict_img_size": False}},
+    ),
     "swin_l": (
         "Swin-L",
         {"name": "swin_large_patch4_window7_224.ms_in22k", "frozen_stages": 1, "options": {"strict_img_size": False}},
@@ -101,12 +105,12 @@ def _sizes(
     about: str,
     *,
     nano: Mapping[str, Any] | None = None,
-    large: Sequence[str] = (),
+    others: Mapping[str, Mapping[str, Any]] | None = None,
     **variant: Any,
 ) -> dict[str, Entry]:
     """Size suffix -> entry; `variant` holds what the variant changes at every size, `nano` what it changes there only.
 
-    large: keys of LARGE that exist as sizes, too.
+    others: keys of BACKBONES that exist as sizes, too, and what is changed there.
     """
     path = f"smidgen.models.{module}"
 
@@ -117,9 +121,9 @@ def _sizes(
 
     small = _merged(_merged(NANO, {**variant, "num_levels": variant.get("num_levels", 4) - 1}), nano or {})
     sizes = {"_r50": entry("ResNet-50", variant), "_nano": entry("for two CPU cores", small)}
-    for size in large:
-        words, backbone = LARGE[size]
-        sizes[f"_{size}"] = entry(words, _merged(variant, {"backbone": backbone}))
+    for size, changes in (others or {}).items():
+        words, backbone = BACKBONES[size]
+        sizes[f"_{size}"] = entry(words, _merged(_merged(variant, {"backbone": backbone}), changes))
     return sizes
 
 
@@ -171,7 +175,7 @@ CATALOGUE: dict[str, Entry] = {
             "salience_detr",
             "SalienceDETRConfig",
             "Salience DETR",
-            large=("swin_l", "convnext_l", "focalnet_l"),
+            others={"swin_l": {}, "convnext_l": {}, "focalnet_l": {}},
             nano={
                 "level_ratios": [0.4, 0.8, 1.0],
                 "layer_ratios": [1.0, 0.6],
@@ -190,6 +194,17 @@ CATALOGUE: dict[str, Entry] = {
             nano={"num_levels": 4, "layer_ratios": [1.0, 0.6], "densely_attended": 100},
             backbone={"strides": [4, 8, 16, 32]},
             background_rows=500,
+        ),
+    ),
+    **_named(
+        "cross_dino",
+        _sizes(
+            "cross_dino",
+            "cross_dino",
+            "CrossDINOConfig",
+            "Cross-DINO",
+            others={"swin_t": {"output_norms": True, "beta": 0.1}},
+            nano={"beta": 0.1},
         ),
     ),
     **_named("dq_detr", _counting_sizes("dq_detr", "DQDETRConfig", "DQ-DETR")),
