@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from smidgen.checkpoints.backbone_initialization import BackboneReport, initialize_backbone
+from smidgen.checkpoints.classification import read_classifier
 from smidgen.checkpoints.native import checkpoint_folder, classes_of, is_shared, read_description, read_weights
 from smidgen.models import create_model
 from smidgen.structures import Classes
@@ -55,12 +57,18 @@ class ClassAxis:
     extra: int
 
 
-def initialize(model: nn.Module, path: Path | str) -> InitializationReport:
-    """Set the model's tensors in place from a checkpoint or run folder of any classes.
+def initialize(model: nn.Module, path: Path | str) -> InitializationReport | BackboneReport:
+    """Set the model's tensors in place from a checkpoint or run folder of any classes, or only its backbone's from that
+    of an image classifier.
 
-    Errors: ValueError where there is no checkpoint, or where nothing of it fits.
+    Errors: ValueError where there is no checkpoint, or where nothing of it fits, or a classifier is not the backbone's.
     """
     folder = checkpoint_folder(path)
+    classifier = read_classifier(folder)
+    return initialize_backbone(model, folder, classifier) if classifier else _from_detector(model, folder)
+
+
+def _from_detector(model: nn.Module, folder: Path) -> InitializationReport:
     stored, other = read_weights(folder), classes_of(read_description(folder))
     state = model.state_dict()
     here = model.classes
