@@ -7,7 +7,7 @@ one-to-many branch from Jia et al., "DETRs with Hybrid Matching", 2023.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeAlias
 
@@ -56,7 +56,11 @@ class SetLoss(nn.Module):
 
     assignment: the rule for every set that has to be matched. terms, evidence_terms: (weight, term) pairs; a term that
     is a module is registered. assignments: other rules by set name ("final", "auxiliary", "proposals", "one_to_many").
-    proposal_labels: how targets are relabeled for proposals (None = as they are; `only_foreground`).
+    further_assignments: rules by which the earlier decoder layers are supervised once more, each under its own set name
+    ("quality" makes the sets "_quality_0", "_quality_1" ...). averaged_over_matches: names of sets whose sums are
+    divided by the number of their matches; all others' by the number of objects, so that a rule with more matches
+    weighs more. proposal_labels: how targets are relabeled for proposals (None = as they are; `only_foreground`).
+    All sets weigh the same.
     """
 
     def __init__(
@@ -66,10 +70,18 @@ class SetLoss(nn.Module):
         *,
         evidence_terms: Sequence[tuple[float, EvidenceTerm]] = (),
         assignments: Mapping[str, Assignment] | None = None,
+        further_assignments: Mapping[str, Assignment] | None = None,
+        averaged_over_matches: Collection[str] = (),
         proposal_labels: LabelRule | None = None,
     ) -> None:
         super().__init__()
-        self.assignments = dict.fromkeys(MATCHED_SETS, assignment) | _known_sets(assignments or {})
+        others, further = dict(assignments or {}), dict(further_assignments or {})
+        _check_own_names(further)
+        _check_set_names("assignments", others, MATCHED_SETS)
+        _check_set_names("averaged_over_matches", averaged_over_matches, (*MATCHED_SETS, *further))
+        self.assignments = dict.fromkeys(MATCHED_SETS, assignment) | others | further
+        self.further_sets = tuple(further)
+        self.averaged_over_matches = frozenset(averaged_over_matches)
         self.terms = tuple(terms)
         self.evidence_terms = tuple(evidence_terms)
         self.proposal_labels = proposal_labels
@@ -98,7 +110,7 @@ class SetLoss(nn.Module):
         targets = tuple(targets)
         count = mean_object_count(targets, output.final.logits.device)
         layers = (*output.auxiliary, output.final)
-        sets = self._decoder_sets(layers, targets, count)
+        sets = self._decoder_sets(layers, targets, count) | self._further_sets(output.auxiliary, targets, count)
         if output.proposals is not None:
             relabeled = targets if self.proposal_labels is None else self.proposal_labels(targets)
             sets["_proposals"] = self._matched("proposals", None, output.proposals, relabeled, count)
@@ -115,6 +127,15 @@ class SetLoss(nn.Module):
         return {
             _layer_suffix(layer, len(layers)): self._matched(name, layer, predictions, targets, count)
             for layer, (name, predictions) in enumerate(zip(names, layers, strict=True))
+        }
+
+    def _further_sets(
+        self, layers: Sequence[Predictions], targets: tuple[Target, ...], count: Tensor | float
+    ) -> dict[str, SupervisedSet]:
+        return {
+            f"_{name}_{layer}": self._matched(name, layer, predictions, targets, count)
+            for name in self.further_sets
+            for layer, predictions in enumerate(layers)
         }
 
     def _one_to_many_sets(
@@ -138,14 +159,22 @@ class SetLoss(nn.Module):
         normalizer: Tensor | float,
     ) -> SupervisedSet:
         matches = self.assignments[name](predictions, targets)
+        if name in self.averaged_over_matches:
+            normalizer = mean_count(len(matches), predictions.logits.device)
         return SupervisedSet(name, layer, predictions, targets, matches, normalizer)
 
 
 def mean_object_count(targets: Sequence[Target], device: torch.device | str = "cpu") -> Float[Tensor, ""] | float:
-    """Objects of the batch, at least 1; with several processes divided by their number, so that averaged losses and
-    gradients are those of one process on the whole batch. (The official codes divide first, and count at least 1 each.)
+    """`mean_count` of the objects of the batch."""
+    return mean_count(sum(len(target) for target in targets), device)
+
+
+def mean_count(number: int, device: torch.device | str = "cpu") -> Float[Tensor, ""] | float:
+    """The number, at least 1; with several processes their sum divided by the number of processes, so that averaged
+    losses and gradients are those of one process on the whole batch. (The official codes divide first, and count at
+    least 1 each.)
     """
-    count = float(sum(len(target) for target in targets))
+    count = float(number)
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return max(count, 1.0)
     total = torch.tensor(count, device=device)
@@ -174,11 +203,16 @@ def _repeated(target: Target, repeats: int) -> Target:
     return replace(target, boxes_xyxy=target.boxes_xyxy.repeat(repeats, 1), labels=target.labels.repeat(repeats))
 
 
-def _known_sets(assignments: Mapping[str, Assignment]) -> dict[str, Assignment]:
-    unknown = sorted(set(assignments) - set(MATCHED_SETS))
+def _check_set_names(option: str, names: Collection[str], known: Sequence[str]) -> None:
+    unknown = sorted(set(names) - set(known))
     if unknown:
-        raise ValueError(f"expected assignments for sets among {', '.join(MATCHED_SETS)}, got {', '.join(unknown)}")
-    return dict(assignments)
+        raise ValueError(f"expected {option} for sets among {', '.join(known)}, got {', '.join(unknown)}")
+
+
+def _check_own_names(names: Collection[str]) -> None:
+    taken = sorted(set(names) & {*MATCHED_SETS, "denoising"})
+    if taken:
+        raise ValueError(f"expected names of their own for further_assignments, got {', '.join(taken)}")
 
 
 def _add(losses: dict[str, Tensor], values: Mapping[str, Tensor]) -> None:

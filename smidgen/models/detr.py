@@ -19,6 +19,7 @@ from smidgen.structures import (
     FeaturePyramid,
     ImageBatch,
     Memory,
+    OneToManyPredictions,
     Places,
     Predictions,
     Preprocessing,
@@ -79,6 +80,12 @@ class Denoising(Protocol):
     def __call__(self, targets: Sequence[Target], noise: Any = None) -> Queries: ...
 
 
+class OneToMany(Protocol):
+    """Extra queries at further places, several for each object, in training."""
+
+    def __call__(self, memory: Memory, proposals: Proposals | None, places: Places) -> Queries: ...
+
+
 class Decoder(Protocol):
     """Queries to predictions, one per layer."""
 
@@ -94,8 +101,8 @@ class Readout(Protocol):
 
 
 class DETR(nn.Module):
-    """A detector made of stages. One-stage detectors have no `proposals`; those without `denoising` train without
-    it.
+    """A detector made of stages. One-stage detectors have no `proposals`; those without `denoising` or `one_to_many`
+    train without them, and none detects with them.
     """
 
     name: str
@@ -117,26 +124,37 @@ class DETR(nn.Module):
         readout: Readout,
         proposals: ProposalStage | None = None,
         denoising: Denoising | None = None,
+        one_to_many: OneToMany | None = None,
     ) -> None:
         super().__init__()
         self.preprocessing = preprocessing
         self.backbone, self.neck, self.flatten, self.encoder = backbone, neck, flatten, encoder
         self.proposals, self.budget, self.selection, self.content = proposals, budget, selection, content
-        self.denoising, self.decoder, self.readout = denoising, decoder, readout
+        self.denoising, self.one_to_many = denoising, one_to_many
+        self.decoder, self.readout = decoder, readout
 
     def forward(self, images: ImageBatch, targets: Sequence[Target] | None = None, noise: Any = None) -> DetectorOutput:
-        """Everything the network says of the images; with `targets` (training) denoising queries are asked, too."""
+        """Everything the network says of the images; with `targets` (training) denoising and one-to-many queries
+        are asked, too.
+        """
         pyramid = self.neck(self.backbone(images.normalized(self.preprocessing)))
         denoised = None if targets is None or self.denoising is None else self.denoising(targets, noise)
-        return self.decode(pyramid, denoised)
+        return self.decode(pyramid, denoised, one_to_many=targets is not None)
 
-    def decode(self, pyramid: FeaturePyramid, denoised: Queries | None = None) -> DetectorOutput:
-        """From equal-width maps on; `denoised` queries go in front of the selected ones."""
+    def decode(
+        self, pyramid: FeaturePyramid, denoised: Queries | None = None, *, one_to_many: bool = False
+    ) -> DetectorOutput:
+        """From equal-width maps on; `denoised` queries go in front of the selected ones, those of the stage
+        `one_to_many`, if it is asked for, behind them.
+        """
         memory = self.encoder(self.flatten(pyramid), pyramid)
         proposals = None if self.proposals is None else self.proposals(memory.proposal_tokens)
         places = self.selection(memory, proposals, self.budget(memory))
-        queries = as_queries(places, self.content(memory, places))
-        queries = queries if denoised is None else Queries.join([denoised, queries])
+        parts = [] if denoised is None else [denoised]
+        parts.append(as_queries(places, self.content(memory, places)))
+        if one_to_many and self.one_to_many is not None:
+            parts.append(self.one_to_many(memory, proposals, places))
+        queries = Queries.join(parts)
         return collect(self.decoder(queries, memory.tokens), queries, places, memory)
 
     def detect(self, images: ImageBatch, original_hw: Sequence[tuple[int, int]]) -> list[Detections]:
@@ -171,6 +189,7 @@ def collect(layers: tuple[Predictions, ...], queries: Queries, places: Places, m
         auxiliary=matching[:-1],
         proposals=places.predictions,
         denoising=_denoising(rows, groups),
+        one_to_many=_one_to_many(rows, groups),
         token_index=places.token_index,
         level=places.level,
         evidence=memory.evidence,
@@ -184,6 +203,13 @@ def _denoising(
     if group is None or group.known_matches is None:
         return None
     return DenoisingPredictions(rows["denoising"], group.known_matches, group.repeats)
+
+
+def _one_to_many(
+    rows: Mapping[str, tuple[Predictions, ...]], groups: Mapping[str, QueryGroup]
+) -> OneToManyPredictions | None:
+    group = groups.get("one_to_many")
+    return None if group is None else OneToManyPredictions(rows["one_to_many"], group.target_repeats)
 
 
 def with_parts(stages: dict[str, Any], config: Any) -> dict[str, Any]:

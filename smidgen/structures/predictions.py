@@ -88,7 +88,7 @@ class DenoisingPredictions:
 
 @dataclass(frozen=True, slots=True)
 class OneToManyPredictions:
-    """Answers of an extra branch whose targets are repeated (H-DETR)."""
+    """Answers of an extra group of queries, for which each object is repeated `repeats` times (H-DETR)."""
 
     layers: tuple[Predictions, ...]
     repeats: int

@@ -64,12 +64,14 @@ class QueryGroup:
 
     kind: "matching" (assigned one to one), "denoising" or "one_to_many". size: queries per repeat; the group spans
     size * repeats rows, and repeats of a denoising group do not see each other. known_matches: matches by construction.
+    target_repeats: how often each object stands among the targets of a one-to-many group; its rows are not repeated.
     """
 
     kind: Literal["matching", "denoising", "one_to_many"]
     size: int
     repeats: int = 1
     known_matches: Matches | None = None
+    target_repeats: int = 1
 
     @property
     def span(self) -> int:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from smidgen.assignment import HungarianAssignment
+from smidgen.assignment import HungarianAssignment, QualityOneToMany
 from smidgen.losses import (
     FocalClassification,
     GIoULoss,
@@ -97,6 +97,65 @@ def test_one_set_may_follow_another_rule():
 def test_a_rule_for_an_unknown_set_is_refused():
     with pytest.raises(ValueError, match=r"one_to_many, got auxilliary"):
         SetLoss(HungarianAssignment(), TERMS, assignments={"auxilliary": _unmatched})
+
+
+def test_proposals_and_earlier_layers_may_share_a_rule_of_their_own():
+    rule = QualityOneToMany(min_positives=3)
+    criterion = SetLoss(HungarianAssignment(), TERMS, assignments={"auxiliary": rule, "proposals": rule})
+    sets = criterion.supervised_sets(_full_output(), [_target(1), _target(1)])
+    assert [len(sets[suffix].matches) for suffix in ("_0", "_1", "_proposals", "")] == [6, 6, 6, 2]
+
+
+def test_earlier_layers_may_be_supervised_once_more_by_a_further_rule():
+    output, targets = _full_output(), [_target(1), _target(1)]
+    plain = SetLoss(HungarianAssignment(), TERMS)(output, targets, 0.0)
+    rule = QualityOneToMany(min_positives=3)
+    criterion = SetLoss(HungarianAssignment(), TERMS, further_assignments={"quality": rule})
+    both = criterion(output, targets, 0.0)
+    assert set(both) - set(plain) == {name + suffix for name in NAMES for suffix in ("_quality_0", "_quality_1")}
+    assert all(both[name] == plain[name] for name in plain), "the one-to-one sets stay as they are"
+    sets = criterion.supervised_sets(output, targets)
+    assert sets["_quality_1"].predictions is output.auxiliary[1] and sets["_quality_1"].name == "quality"
+    assert [len(sets[suffix].matches) for suffix in ("_quality_0", "_quality_1", "_0")] == [6, 6, 2]
+
+
+def test_a_layer_once_more_under_its_own_rule_counts_twice():
+    output, targets = _full_output(), [_target(2), _target(1)]
+    losses = SetLoss(HungarianAssignment(), TERMS, further_assignments={"again": HungarianAssignment()})(
+        output, targets, 0.0
+    )
+    assert all(losses[f"{name}_again_{layer}"] == losses[f"{name}_{layer}"] for name in NAMES for layer in range(2))
+
+
+@pytest.mark.parametrize("name", ["auxiliary", "denoising"])
+def test_further_rules_need_names_of_their_own(name):
+    with pytest.raises(ValueError, match=f"names of their own.*got {name}"):
+        SetLoss(HungarianAssignment(), TERMS, further_assignments={name: _unmatched})
+
+
+def test_sums_may_be_divided_by_the_matches_instead_of_the_objects():
+    output, targets, rule = _full_output(), [_target(1), _target(1)], QualityOneToMany(min_positives=3)
+    by_objects = SetLoss(HungarianAssignment(), TERMS, assignments={"auxiliary": rule})
+    by_matches = SetLoss(
+        HungarianAssignment(), TERMS, assignments={"auxiliary": rule}, averaged_over_matches=("auxiliary",)
+    )
+    assert by_objects.supervised_sets(output, targets)["_0"].normalizer == 2
+    assert by_matches.supervised_sets(output, targets)["_0"].normalizer == 6
+    objects, matches = by_objects(output, targets, 0.0), by_matches(output, targets, 0.0)
+    torch.testing.assert_close(objects["l1_0"], 3 * matches["l1_0"])
+    assert objects["l1"] == matches["l1"]
+
+
+def test_without_any_match_sums_are_divided_by_one():
+    criterion = SetLoss(_unmatched, TERMS, averaged_over_matches=("final",))
+    assert criterion.supervised_sets(DetectorOutput(_predictions()), [_target(2), _target(1)])[""].normalizer == 1
+
+
+def test_averaging_an_unknown_set_is_refused():
+    with pytest.raises(ValueError, match=r"averaged_over_matches for sets among .*quality, got aux$"):
+        SetLoss(
+            HungarianAssignment(), TERMS, further_assignments={"quality": _unmatched}, averaged_over_matches=["aux"]
+        )
 
 
 def test_binary_proposals_know_only_foreground():
