@@ -83,6 +83,9 @@ COUNTING_NANO: dict[str, Any] = {key: value for key, value in NANO.items() if ke
     "budgets": [100, 150, 200, 250],
 }
 
+# Half as wide as the paper's, with patterns for the nano size's 150 queries.
+PAQ_NANO: dict[str, Any] = {"patterns": {"number": 50, "rank": 32, "extractor_width": 64}}
+
 # Backbones of the other sizes, as the papers use them: the first stage is frozen.
 BACKBONES: dict[str, tuple[str, dict[str, Any]]] = {
     "swin_t": (
@@ -207,6 +210,19 @@ CATALOGUE: dict[str, Entry] = {
             nano={"beta": 0.1},
         ),
     ),
+    **_named(
+        "paq_deformable_detr",
+        _sizes("paq_detr", "paq_deformable_detr", "PaQDeformableDETRConfig", "PaQ on Deformable DETR", nano=PAQ_NANO),
+    ),
+    **_named(
+        "paq_dab_deformable_detr",
+        _sizes("paq_detr", "paq_dab_deformable_detr", "PaQDABDeformableDETRConfig", "PaQ on DAB", nano=PAQ_NANO),
+    ),
+    **_named(
+        "paq_dn_deformable_detr",
+        _sizes("paq_detr", "paq_dn_deformable_detr", "PaQDNDeformableDETRConfig", "PaQ on DN", nano=PAQ_NANO),
+    ),
+    **_named("paq_dino", _sizes("paq_detr", "paq_dino", "PaQDINOConfig", "PaQ on DINO", nano=PAQ_NANO)),
     **_named("dq_detr", _counting_sizes("dq_detr", "DQDETRConfig", "DQ-DETR")),
     **_named(
         "lsq_detr",

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import nn
 
 from smidgen.assignment import HungarianAssignment
+from smidgen.features.strip_mlp import StripMLPBackbone
 from smidgen.features.timm_backbone import TimmBackbone
 from smidgen.losses import FocalClassification, GIoULoss, L1Loss, SetLoss, SetTerm, only_foreground
 from smidgen.losses.box_regression import PairWeighting
@@ -19,8 +20,10 @@ from smidgen.queries.denoising import ContrastiveDenoising
 from smidgen.tokens.deformable_encoder import DeformableEncoder
 
 
-def backbone(config: BackboneConfig, pretrained: bool) -> TimmBackbone:
-    """The timm network of the configuration."""
+def backbone(config: BackboneConfig, pretrained: bool) -> TimmBackbone | StripMLPBackbone:
+    """The network of the configuration: Strip-MLP in its form for detectors, or any of timm."""
+    if config.name.startswith("strip_mlp"):
+        return _strip_mlp(config, pretrained)
     return TimmBackbone(
         config.name,
         config.strides,
@@ -29,6 +32,19 @@ def backbone(config: BackboneConfig, pretrained: bool) -> TimmBackbone:
         pretrained=pretrained,
         options=config.options,
     )
+
+
+def _strip_mlp(config: BackboneConfig, pretrained: bool) -> StripMLPBackbone:
+    """norm="frozen" keeps the running statistics and trains scale and shift; options: `drop_path` and `rounding`."""
+    if pretrained:
+        raise RuntimeError(
+            f"expected pretrained=False for {config.name!r}, which timm has no weights for; train it as a classifier "
+            "and start from that (--init), or from nothing (model.backbone.norm=batch)"
+        )
+    if config.norm == "group":
+        raise ValueError("expected norm 'frozen' or 'batch' for Strip-MLP, got 'group'; change model.backbone.norm")
+    norm: Literal["running", "batch"] = "running" if config.norm == "frozen" else "batch"
+    return StripMLPBackbone(config.name, config.strides, norm=norm, **config.options)
 
 
 def encoder_layer(sizes: TransformerConfig, num_levels: int) -> Callable[[], DeformableEncoderLayer]:
@@ -95,24 +111,31 @@ def set_loss(
     classification: SetTerm | None = None,
     weighting: PairWeighting | None = None,
     evidence_terms: Sequence[tuple[float, EvidenceTerm]] = (),
+    **rules: Any,
 ) -> SetLoss:
     """Class, L1 and GIoU terms under Hungarian assignment.
 
     giou_eps: in the denominators of GIoU, 1e-6 in DINO's code. log_eps: in the logarithms of the class cost, 1e-6 in
     the Relation-DETR repository. binary_proposals: proposals learn object / no object on class 0 instead of the
     classes. classification: None = focal. weighting: of the matched pairs' box terms. evidence_terms: further ones.
+    rules: of assignment beside the one-to-one rule, see SetLoss.
     """
-    assignment = HungarianAssignment(
-        classification=config.cost_classification,
-        l1=config.cost_l1,
-        giou=config.cost_giou,
-        log_eps=log_eps,
-        giou_eps=giou_eps,
-    )
     terms: list[tuple[float, SetTerm]] = [
         (config.classification, classification or FocalClassification()),
         (config.l1, L1Loss(weighting=weighting)),
         (config.giou, GIoULoss(eps=giou_eps, weighting=weighting)),
     ]
     labels = only_foreground if binary_proposals else None
-    return SetLoss(assignment, terms, evidence_terms=evidence_terms, proposal_labels=labels)
+    assignment = one_to_one(config, giou_eps=giou_eps, log_eps=log_eps)
+    return SetLoss(assignment, terms, evidence_terms=evidence_terms, proposal_labels=labels, **rules)
+
+
+def one_to_one(config: SetLossConfig, *, giou_eps: float = 0.0, log_eps: float = 1e-8) -> HungarianAssignment:
+    """Hungarian assignment by the configuration's costs; the others as in `set_loss`."""
+    return HungarianAssignment(
+        classification=config.cost_classification,
+        l1=config.cost_l1,
+        giou=config.cost_giou,
+        log_eps=log_eps,
+        giou_eps=giou_eps,
+    )
