@@ -87,7 +87,8 @@ class TimmBackbone(nn.Module):
 
 
 def _is_within(module: str, stage: str) -> bool:
-    # timm flattens the upper modules of some networks: what it calls stages.0 is then named stages_0.
+    # timm flattens the upper modules of some networks (what it calls stages.0 is then named stages_0), wraps others.
+    module = module.removeprefix("model.")
     return f"{module}.".replace("_", ".").startswith(f"{stage}.".replace("_", "."))
 
 
