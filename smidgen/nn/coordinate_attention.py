@@ -39,4 +39,5 @@ def _mean_along(
 ) -> Float[Tensor, "B C cells"]:
     """Mean over valid cells; 0 where a row or column has none."""
     count = (~padding).sum(dim=axis - 1).clamp(min=1)
-    return (zero_padded(features, padding).sum(dim=axis) / count[:, None]).to(features.dtype)
+    precise = torch.promote_types(features.dtype, torch.float32)
+    return (zero_padded(features, padding).sum(dim=axis, dtype=precise) / count[:, None]).to(features.dtype)

@@ -1,23 +1,24 @@
 """What the encoder saw of the whole image in one vector: dilated convolutions per level, fused from coarse to fine.
 
-"PaQ-DETR", CVPR 2026 (arXiv 2603.06917), feature extraction and fusion of the query generator: per level a 1x1 and a dilated 3x3 convolution; from
-the coarsest level on enlarge, add, attend to channels (ECA) and to rows and columns (coordinate attention), and add the
-encoder's map. The paper has no public code; widths, kernels and the details of the attention are choices of ours that
-fit its cost (+1.8 M parameters, +9 GFLOPs). Padded cells are zero before every convolution and in no mean, and levels
-are enlarged by repeating cells, so that neither the batch mates nor the size of the canvas change the vector.
+"PaQ-DETR", CVPR 2026 (arXiv 2603.06917), feature extraction and fusion of the query generator: per level a 1x1 and a
+dilated 3x3 convolution; from the coarsest level on enlarge, add, attend to channels (ECA) and to rows and columns
+(coordinate attention), and add the encoder's map. The paper has no public code; widths, kernels and the details of the
+attention are choices of ours that fit its cost (+1.8 M parameters, +9 GFLOPs). Padded cells are zero before every
+convolution and in no mean, and levels are enlarged by repeating cells, so that neither the batch mates nor the size of
+the canvas change the vector.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smidgen.boxes import full_precision
 from smidgen.nn.channel_attention import EfficientChannelAttention
 from smidgen.nn.coordinate_attention import CoordinateAttention
 from smidgen.nn.valid_cells import ValidBatchNorm, ValidGroupNorm, zero_padded
@@ -87,7 +88,7 @@ def level_extractions(
 
 
 def fuse_top_down(
-    tokens: Tokens, extract: Iterable[nn.Module], fuse: Sequence[nn.Module] | nn.ModuleList
+    tokens: Tokens, extract: nn.ModuleList, fuse: nn.ModuleList
 ) -> tuple[Float[Tensor, "B C H W"], Bool[Tensor, "B H W"]]:
     """The finest level that knows of all coarser ones, and its padding. `fuse[l]` makes level l of level l + 1."""
     padding = [
@@ -104,8 +105,9 @@ def fuse_top_down(
 
 def mean_of_valid_tokens(content: Float[Tensor, "B N C"], padding: Bool[Tensor, "B N"]) -> Float[Tensor, "B C"]:
     """Mean over the tokens that show the image, in float32 or better; 0 where there are none."""
-    shown = full_precision(content).masked_fill(padding[..., None], 0.0)
-    return (shown.sum(dim=1) / (~padding).sum(dim=1, keepdim=True).clamp(min=1)).to(content.dtype)
+    precise = torch.promote_types(content.dtype, torch.float32)
+    total = content.masked_fill(padding[..., None], 0.0).sum(dim=1, dtype=precise)
+    return (total / (~padding).sum(dim=1, keepdim=True).clamp(min=1)).to(content.dtype)
 
 
 def _enlarged(coarse: Float[Tensor, "B C h w"], fine: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
@@ -127,4 +129,3 @@ def _norm(kind: ExtractorNorm, width: int) -> nn.Module | None:
             return ValidGroupNorm(math.gcd(32, width), width)
         case "batch":
             return ValidBatchNorm(width)
-    raise ValueError(f'expected extractor_norm "none", "group" or "batch", got {kind!r}; change model.extractor_norm')

@@ -1,9 +1,9 @@
 """What queries contain is mixed for each image out of a few patterns that all queries share.
 
-"PaQ-DETR", CVPR 2026 (arXiv 2603.06917), pattern-shared dynamic query generation: a descriptor z of the image, a two-layer network and a softmax
-over m patterns P give the weights W, and W P is the content of the queries; where they stand is not touched. Every
-pattern so learns from every query that uses it. The paper has no public code. Its cost table (+1.8 M parameters) has no
-room for a dense second layer (34.7 M), so the default is a factorized one.
+"PaQ-DETR", CVPR 2026 (arXiv 2603.06917), pattern-shared dynamic query generation: a descriptor z of the image, a
+two-layer network and a softmax over m patterns P give the weights W, and W P is the content of the queries; where they
+stand is not touched. Every pattern so learns from every query that uses it. The paper has no public code. Its cost
+table (+1.8 M parameters) has no room for a dense second layer (34.7 M), so the default is a factorized one.
 
 In two parts, because content stages return content alone: `PatternMixing`, a stage on the memory, leaves the weights of
 all rows as evidence (B n m numbers: 0.5 MB per image for 900 queries and 150 patterns), from which `PatternContent`

@@ -1,9 +1,8 @@
 """How the patterns of PaQ-DETR are used, and the same model with the most used ones only.
 
-"PaQ-DETR", CVPR 2026 (arXiv 2603.06917), section on pattern usage; the paper finds the best number of
-patterns by a sweep for each data set. Ours: the number that a trained model uses, as the exponential of the entropy of
-the mean weights (the "effective number" of Hill, "Diversity and Evenness", Ecology 1973, of order 1), and the surgery
-that removes the rest.
+"PaQ-DETR", CVPR 2026 (arXiv 2603.06917), finds the best number of patterns by a sweep for each data set. Ours: the
+number that a trained model uses, as the exponential of the entropy of the mean weights (Hill, "Diversity and Evenness",
+Ecology 1973: the effective number, of order 1), and the surgery that removes the rest.
 """
 
 from __future__ import annotations
