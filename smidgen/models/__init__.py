@@ -86,6 +86,8 @@ COUNTING_NANO: dict[str, Any] = {key: value for key, value in NANO.items() if ke
 # Half as wide as the paper's, with patterns for the nano size's 150 queries.
 PAQ_NANO: dict[str, Any] = {"patterns": {"number": 50, "rank": 32, "extractor_width": 64}}
 
+NANO_QUOTAS = {100: [0.6, 0.4], 150: [0.85, 0.15], 200: [0.9, 0.1], 250: [0.95, 0.05]}
+
 # Backbones of the other sizes, as the papers use them: the first stage is frozen.
 BACKBONES: dict[str, tuple[str, dict[str, Any]]] = {
     "swin_t": (
@@ -224,13 +226,15 @@ CATALOGUE: dict[str, Entry] = {
     ),
     **_named("paq_dino", _sizes("paq_detr", "paq_dino", "PaQDINOConfig", "PaQ on DINO", nano=PAQ_NANO)),
     **_named("dq_detr", _counting_sizes("dq_detr", "DQDETRConfig", "DQ-DETR")),
+    **_named("lsq_detr", _counting_sizes("lsq_detr", "LSQDETRConfig", "LSQ-DETR", quotas=NANO_QUOTAS)),
     **_named(
-        "lsq_detr",
+        "paq_lsq_detr",
         _counting_sizes(
-            "lsq_detr",
-            "LSQDETRConfig",
-            "LSQ-DETR",
-            quotas={100: [0.6, 0.4], 150: [0.85, 0.15], 200: [0.9, 0.1], 250: [0.95, 0.05]},
+            "paq_lsq_detr",
+            "PaQLSQDETRConfig",
+            "PaQ's patterns with LSQ-DETR's counted queries",
+            quotas=NANO_QUOTAS,
+            **PAQ_NANO,
         ),
     ),
 }

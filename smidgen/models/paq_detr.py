@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from torch import nn
 
@@ -43,7 +43,10 @@ from smidgen.queries.pattern_content import PatternAndLearnedContent, PatternCon
 from smidgen.structures import Preprocessing
 from smidgen.tokens.staged_encoder import StagedEncoder
 
-Baseline = TypeVar("Baseline", TwoStageConfig, DABDeformableDETRConfig, DNDeformableDETRConfig, DINOPlusConfig)
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Baseline = TypeVar("Baseline", bound="DataclassInstance")
 
 _V2_WEIGHTS = "resnet50.tv2_in1k"
 
