@@ -23,6 +23,12 @@ class OutputNorms(nn.Module):
         self.strides: tuple[int, ...] = backbone.strides
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for channels in self.channels)
 
+    @property
+    def body(self) -> nn.Module:
+        """The network without the norms, as a classifier has it."""
+        body: nn.Module = self.backbone.body
+        return body
+
     def forward(self, images: ImageBatch) -> FeaturePyramid:
         """Maps of the same shapes."""
         raw: FeaturePyramid = self.backbone(images)
