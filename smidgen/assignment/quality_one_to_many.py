@@ -149,7 +149,8 @@ class QualityOneToMany:
         # Only what reaches the k-th best of its column is sorted: at ties that is more than k.
         last = np.partition(eligible, -num_candidates, axis=0)[-num_candidates] if num_candidates else -np.inf
         queries, objects = np.nonzero((eligible >= last) & (eligible > -np.inf))
-        order = np.lexsort((queries, -iou[queries, objects], -quality[queries, objects], objects))
+        # The sort is stable and nonzero's queries ascend, so that among equals the lower index stays first.
+        order = np.lexsort((-iou[queries, objects], -quality[queries, objects], objects))
         queries, objects = queries[order], objects[order]
         rank = np.arange(len(objects)) - np.searchsorted(objects, objects)
         kept = rank < num_candidates
