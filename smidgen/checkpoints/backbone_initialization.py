@@ -27,8 +27,8 @@ class BackboneReport:
     """What became of a classifier's tensors.
 
     copied: names in the backbone. left_out: in the classifier; its head and what lies behind the stages that the
-    detector reads. fresh: how many tensors of the rest of the detector stay as they were initialized. remark: "" or what
-    should be known.
+    detector reads. fresh: how many tensors of the rest of the detector stay as they were initialized. remark: what else
+    should be known, or "".
     """
 
     source: Path

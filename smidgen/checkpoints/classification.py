@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -108,5 +107,4 @@ def read_classifier(folder: Path) -> Classifier | None:
 
 def _register_own_architectures() -> None:
     """timm knows a name once the module that registers it was imported."""
-    if find_spec("smidgen.features.strip_mlp"):
-        import_module("smidgen.features.strip_mlp")
+    import_module("smidgen.features.strip_mlp")

@@ -167,6 +167,9 @@ def _flags(options: argparse.Namespace, names: Sequence[str]) -> dict[str, dict[
 
 
 def _device(name: str) -> str | None:
+    """None = a GPU where there is one."""
+    if name.partition(":")[0] not in ("auto", "cpu", "cuda", "mps"):
+        raise ValueError(f"expected the device auto, cpu, cuda, cuda:N or mps, got {name!r}; change --device")
     return None if name == "auto" else name
 
 
