@@ -82,7 +82,7 @@ def level_extractions(
     if len(dilations) != num_levels or min(dilations, default=0) < 1:
         raise ValueError(
             f"expected one positive dilation for each of {num_levels} levels, finest first, got {list(dilations)}; "
-            "change model.dilations, or leave it out for 1, 2, 4 ..."
+            "change model.patterns.dilations, or leave it out for 1, 2, 4 ..."
         )
     return nn.ModuleList(LevelExtraction(width, hidden, dilation, norm) for dilation in dilations)
 

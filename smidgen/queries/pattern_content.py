@@ -174,5 +174,5 @@ def _check_rows(num_queries: int, num_rows: int) -> None:
 
 def _positive(temperature: float) -> float:
     if temperature <= 0:
-        raise ValueError(f"expected a positive temperature, got {temperature}; change model.temperature")
+        raise ValueError(f"expected a positive temperature, got {temperature}; change model.patterns.temperature")
     return temperature

@@ -38,7 +38,9 @@ def effective_patterns(usage: Float[Tensor, " m"]) -> Float[Tensor, ""]:
 def most_used(usage: Float[Tensor, " m"], count: int) -> Int[Tensor, " count"]:
     """Indices of the `count` most used patterns in ascending order, so that all of them are the identity."""
     if not 1 <= count <= len(usage):
-        raise ValueError(f"expected to keep between 1 and {len(usage)} patterns, got {count}")
+        raise ValueError(
+            f"expected to keep between 1 and {len(usage)} patterns, got {count}; change the number to keep"
+        )
     return usage.argsort(descending=True, stable=True)[:count].sort().values
 
 
