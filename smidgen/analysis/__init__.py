@@ -9,53 +9,102 @@ from smidgen.analysis.charts import Series, line_chart
 from smidgen.analysis.report import Figure, Report, Section, picture_source, render_report
 
 if TYPE_CHECKING:
+    from smidgen.analysis.class_activation import ClassActivation, class_activation_picture
     from smidgen.analysis.count_pictures import CountComparison, compare_counts, counting_chart
+    from smidgen.analysis.detection_counts import DetectionCounts, count_detections, detection_count_chart
+    from smidgen.analysis.effective_receptive_field import ReceptiveField, mean_receptive_field, receptive_field_picture
     from smidgen.analysis.explanation import Explanation, explain
     from smidgen.analysis.observation import Observation, observe
     from smidgen.analysis.panels import Picture
+    from smidgen.analysis.pattern_embedding import PatternVectors, embedding_picture, pattern_vectors
+    from smidgen.analysis.pattern_usage import PatternUsage, count_pattern_usage, pattern_usage_picture
+    from smidgen.analysis.query_activation import ActivationCounts, activation_chart, count_activations, gini
     from smidgen.analysis.query_origins import OriginCounts, count_origins, query_level_chart, query_start_picture
     from smidgen.analysis.salience_pictures import refined_tokens_picture, salience_picture
+    from smidgen.analysis.score_by_size import ScoresBySize, score_by_size_chart, scores_by_size
 
 # Public name -> module that defines it, imported on first use: charts and pages need neither torch nor matplotlib.
 _PUBLIC: dict[str, str] = {
+    "ActivationCounts": "smidgen.analysis.query_activation",
+    "ClassActivation": "smidgen.analysis.class_activation",
     "CountComparison": "smidgen.analysis.count_pictures",
+    "DetectionCounts": "smidgen.analysis.detection_counts",
     "Explanation": "smidgen.analysis.explanation",
     "Observation": "smidgen.analysis.observation",
     "OriginCounts": "smidgen.analysis.query_origins",
+    "PatternUsage": "smidgen.analysis.pattern_usage",
+    "PatternVectors": "smidgen.analysis.pattern_embedding",
     "Picture": "smidgen.analysis.panels",
+    "ReceptiveField": "smidgen.analysis.effective_receptive_field",
+    "ScoresBySize": "smidgen.analysis.score_by_size",
+    "activation_chart": "smidgen.analysis.query_activation",
+    "class_activation_picture": "smidgen.analysis.class_activation",
     "compare_counts": "smidgen.analysis.count_pictures",
+    "count_activations": "smidgen.analysis.query_activation",
+    "count_detections": "smidgen.analysis.detection_counts",
     "count_origins": "smidgen.analysis.query_origins",
+    "count_pattern_usage": "smidgen.analysis.pattern_usage",
     "counting_chart": "smidgen.analysis.count_pictures",
+    "detection_count_chart": "smidgen.analysis.detection_counts",
+    "embedding_picture": "smidgen.analysis.pattern_embedding",
     "explain": "smidgen.analysis.explanation",
+    "gini": "smidgen.analysis.query_activation",
+    "mean_receptive_field": "smidgen.analysis.effective_receptive_field",
     "observe": "smidgen.analysis.observation",
+    "pattern_usage_picture": "smidgen.analysis.pattern_usage",
+    "pattern_vectors": "smidgen.analysis.pattern_embedding",
     "query_level_chart": "smidgen.analysis.query_origins",
     "query_start_picture": "smidgen.analysis.query_origins",
+    "receptive_field_picture": "smidgen.analysis.effective_receptive_field",
     "refined_tokens_picture": "smidgen.analysis.salience_pictures",
     "salience_picture": "smidgen.analysis.salience_pictures",
+    "score_by_size_chart": "smidgen.analysis.score_by_size",
+    "scores_by_size": "smidgen.analysis.score_by_size",
 }
 
 __all__ = [
+    "ActivationCounts",
+    "ClassActivation",
     "CountComparison",
+    "DetectionCounts",
     "Explanation",
     "Figure",
     "Observation",
     "OriginCounts",
+    "PatternUsage",
+    "PatternVectors",
     "Picture",
+    "ReceptiveField",
     "Report",
+    "ScoresBySize",
     "Section",
     "Series",
+    "activation_chart",
+    "class_activation_picture",
     "compare_counts",
+    "count_activations",
+    "count_detections",
     "count_origins",
+    "count_pattern_usage",
     "counting_chart",
+    "detection_count_chart",
+    "embedding_picture",
     "explain",
+    "gini",
     "line_chart",
+    "mean_receptive_field",
     "observe",
+    "pattern_usage_picture",
+    "pattern_vectors",
     "picture_source",
     "query_level_chart",
     "query_start_picture",
+    "receptive_field_picture",
     "refined_tokens_picture",
     "render_report",
     "salience_picture",
+    "score_by_size_chart",
+    "scores_by_size",
 ]
 
 

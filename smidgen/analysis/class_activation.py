@@ -66,9 +66,9 @@ def class_activation(model: nn.Module, images: ImageBatch, levels: int = SHALLOW
         raise ValueError(f"expected a DETR whose class head reads tokens, but {reason}")
     tokens = _encoded(model, images)
     features, valid = _features(model, tokens)
-    weight = _class_head(model).weight  # type: ignore[union-attr]
+    head: Any = _class_head(model)
     names = _names(model)
-    raw = full_precision(features) @ full_precision(weight[: len(names)]).T
+    raw = full_precision(features) @ full_precision(head.weight[: len(names)]).T
     found = [_stretched(_level(raw, tokens, level), _level(valid, tokens, level)) for level in range(levels)]
     return ClassActivation(
         maps=tuple(maps for maps, _ in found),
@@ -132,7 +132,7 @@ def _names(model: Any) -> tuple[str, ...]:
 
 def _level(values: Tensor, tokens: Tokens, level: int) -> Tensor:
     """The level's part of B x N (x K) values as B (x K) x rows x columns."""
-    part = values[:, tokens.starts[level] : tokens.starts[level + 1]].unflatten(1, tokens.shapes[level])
+    part: Tensor = values[:, tokens.starts[level] : tokens.starts[level + 1]].unflatten(1, tokens.shapes[level])
     return part.movedim(3, 1) if part.ndim == 4 else part
 
 

@@ -85,7 +85,12 @@ def features_of(model: nn.Module) -> Features:
     """Backbone and neck of a DETR as one function of normalized images. The group norms of the neck (and of backbones
     that have them) let every pixel reach every cell a little.
     """
-    return lambda images: model.neck(model.backbone(images))  # type: ignore[operator]
+
+    def features(images: ImageBatch) -> FeaturePyramid:
+        pyramid: FeaturePyramid = model.neck(model.backbone(images))  # type: ignore[operator]
+        return pyramid
+
+    return features
 
 
 def effective_receptive_field(features: Features, images: ImageBatch, level: int = -1) -> ReceptiveField:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,19 @@ from typing import Any
 from PIL import Image
 
 from smidgen.analysis.count_pictures import CountComparison
+from smidgen.analysis.detection_counts import DetectionCounts
+from smidgen.analysis.effective_receptive_field import SHARES, ReceptiveField
+from smidgen.analysis.pattern_usage import PatternUsage
+from smidgen.analysis.query_activation import ActivationCounts, gini, inequality
 from smidgen.analysis.query_origins import FOUND_IOU, SIZE_NAMES, OriginCounts
 from smidgen.analysis.report import Figure, Report, Section, picture_source, render_report
+from smidgen.analysis.score_by_size import ScoresBySize
+
+ACTIVE_WHERE = {
+    "score": "has a class score above 0.3",
+    "matched": "answers for an object",
+    "topk": "is in the 100 best detections",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +78,18 @@ IMAGE_PICTURES: dict[str, Reading] = {
             "others have no start nearby.",
         ),
     ),
+    "class_activation": Reading(
+        "Class activation on the encoder's fine levels",
+        (
+            "How strongly the feature of each cell speaks for a class: the class's weights in the class head times the "
+            "feature, negative values cut, each map stretched so that its strongest cell is bright. A row of panels "
+            "per level, a panel per class that the image holds most of; green boxes are the class's objects. Where "
+            "the model only tells objects from background at this stage, the class is called object.",
+            "Good to see: bright cells on the objects and darkness elsewhere, tiny objects on the finest level. Bad: "
+            "bright background with dark objects, because then no query will start at them. Maps are stretched one by "
+            "one: brightness cannot be compared between panels, the means in their titles can.",
+        ),
+    ),
 }
 
 CHARTS: dict[str, Reading] = {
@@ -83,6 +106,46 @@ CHARTS: dict[str, Reading] = {
             "more. With an untrained model the colors mean nothing.",
         ),
     ),
+    "query_activation": Reading(
+        "How the queries share the work",
+        (
+            "A query is a row of the decoder. Over all images, how often was each one active? By three definitions: "
+            "its best class score is above 0.3; it answers for an object by the matching of training; it is in one of "
+            "the image's 100 best detections. Top left: the share of images, most active query first. Top right: the "
+            "least active part of the queries against its part of all activity; the Gini coefficient is 0 where all "
+            "are alike and near 1 where few do everything. Bottom left: which share of the queries answers for an "
+            "object at all, and the Gini of it, by decoder layer. Bottom right: activity by the level on which the "
+            "query started.",
+            "Read it with care in two-stage models, whose queries start at proposals: there the first query is always "
+            "the best proposal, the second the next, so a few objects per image keep only the first rows busy, "
+            "and a high Gini partly tells of this ranking. The bars by level do not depend on it. In models whose "
+            "queries start at learned places, a long flat tail is idle capacity.",
+        ),
+    ),
+    "pattern_usage": Reading(
+        "Patterns that the queries are mixed from",
+        (
+            "This model mixes each query's content from a fixed set of learned patterns, with weights that depend on "
+            "the image. Top: the mean weight of each pattern over all queries, most used first, and over the queries "
+            "that found something (line). Gray patterns hardly ever have a weight above 0.1. Effective patterns: how "
+            "many equally used ones would be as diverse. Below, where something was found (overlap above 0.7, score "
+            "above 0.5, right class): the mean weights by class, and how alike the classes' weights are (cosine, "
+            "1 = the same).",
+            "Good to see: many effective patterns, related classes sharing some and unrelated ones few. Bad: one "
+            "pattern that has it all, or as good as even weights in every row, because then the image decides nothing.",
+        ),
+    ),
+    "pattern_embedding": Reading(
+        "Images by how their queries are mixed",
+        (
+            "Each dot is an image, placed by t-SNE so that images whose queries are mixed alike lie together; the "
+            "color is the class with most objects in it. The figures above the picture are of the weights themselves: "
+            "the share of an image's ten nearest neighbors with the same color, and the silhouette (1 = groups far "
+            "apart, 0 = mixed).",
+            "Distances between clusters, and their sizes, mean nothing in such a picture; trust the figures first, and "
+            "compare the share of neighbors with the share of the most frequent color.",
+        ),
+    ),
     "counting": Reading(
         "Counted and true objects",
         (
@@ -94,43 +157,82 @@ CHARTS: dict[str, Reading] = {
             "Too low (red) costs objects; too high (orange) costs only time.",
         ),
     ),
+    "score_by_size": Reading(
+        "Scores by size of the object",
+        (
+            "The mean score of all detections with a score of at least 0.4, by the size of the detected box: the "
+            "square root of its area in pixels of the network's input. The number in each bar says over how many.",
+            "Detectors tend to be less sure of small objects, so one threshold for all loses those first: compare the "
+            "bars before choosing --score. A size without any bar is either absent or never seen: the section on "
+            "levels and sizes says which.",
+        ),
+    ),
+    "detection_counts": Reading(
+        "Number of detections and of objects",
+        (
+            "Left: detections per image that remain from a score on (blue) against the labeled objects (dashed), and "
+            "by how many an image is wrong on average, too many or too few (red). Right: image by image, at the score "
+            "where this is least.",
+            "This score is a good start for --score where the number matters. It says nothing about whether the boxes "
+            "lie on objects; `smidgen evaluate` does.",
+        ),
+    ),
+    "receptive_field": Reading(
+        "Effective receptive field",
+        (
+            "How much each pixel of the input changes the feature in the middle of the image, level by level of "
+            "backbone and neck (gradients, on a logarithmic scale, summed over images that were resized to squares). "
+            "The squares hold half (solid) and 99 % (dashed) of what is drawn.",
+            "Small objects need a compact bright center on the fine levels; context needs a wide one on the coarse "
+            "levels. Group norms let every pixel reach every cell a little, which shows as an even haze.",
+        ),
+    ),
 }
 
 
 def explanation_page(
     *,
     model_name: str,
+    class_names: Sequence[str],
     split: str,
     images: int,
     objects: int,
     shown: Sequence[ShownImage],
     charts: Mapping[str, Path],
     missing: Mapping[str, str],
-    origins: OriginCounts | None,
-    counting: CountComparison | None,
+    totals: Mapping[str, Any],
+    receptive_fields: Mapping[str, ReceptiveField],
 ) -> str:
-    """The page as HTML that needs nothing else. charts, missing: by kind, the chart's file or why there is none."""
-    tables = {"query_levels": _origin_table(origins), "counting": _count_table(counting)}
+    """The page as HTML that needs nothing else. charts, missing: by kind, the chart's file or why there is none.
+    totals: by kind, what the chart shows.
+    """
+    tables = {kind: table(totals[kind]) for kind, table in TABLES.items() if kind in totals}
+    tables |= {"receptive_field": _field_table(receptive_fields)}
+    if "pattern_usage" in totals:
+        tables["pattern_usage"] = _pattern_table(totals["pattern_usage"], class_names)
     sections = [_overview(missing)]
-    sections += [_chart_section(kind, charts[kind], tables[kind]) for kind in CHARTS if kind in charts]
+    sections += [_chart_section(kind, charts[kind], tables.get(kind, [])) for kind in CHARTS if kind in charts]
     sections += [_image_section(kind, shown) for kind in IMAGE_PICTURES if any(kind in image.files for image in shown)]
     report = Report(
         title=f"How {model_name} looks at the images",
         lead=f"Where it spends its work on the split {split!r}, and for which objects.",
-        facts=_facts(images, objects, origins, counting),
+        facts=_facts(images, objects, totals),
         sections=sections,
     )
     return render_report(report)
 
 
-def _facts(
-    images: int, objects: int, origins: OriginCounts | None, counting: CountComparison | None
-) -> list[tuple[str, str]]:
+def _facts(images: int, objects: int, totals: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = [(str(images), "images"), (str(objects), "labeled objects of its classes")]
+    origins: OriginCounts | None = totals.get("query_levels")
+    counting: CountComparison | None = totals.get("counting")
+    activation: ActivationCounts | None = totals.get("query_activation")
     if origins is not None:
         facts.append((f"{origins.queries.sum() / max(origins.images, 1):.0f}", "queries per image, on average"))
         found = origins.found.sum() / max(origins.objects.sum(), 1)
         facts.append((f"{found:.0%}", f"objects whose query ends with an IoU of {FOUND_IOU} or more"))
+    if activation is not None:
+        facts.append((f"{gini(activation.counts('score')):.2f}", "Gini coefficient of the queries' activity"))
     if counting is not None:
         facts.append((f"{counting.accuracy:.0%}", "images counted into the right class"))
     return facts
@@ -166,9 +268,7 @@ def _source(file: Path) -> str:
         return picture_source(picture)
 
 
-def _origin_table(origins: OriginCounts | None) -> list[list[str]]:
-    if origins is None:
-        return []
+def _origin_table(origins: OriginCounts) -> list[list[str]]:
     header = ["", *(f"stride {stride}" for stride in origins.strides), "no query left", "in all", "IoU 0.5"]
     rows = [header, ["all queries", *map(str, origins.queries.tolist()), "", str(origins.queries.sum()), ""]]
     for number, name in enumerate(SIZE_NAMES):
@@ -178,9 +278,7 @@ def _origin_table(origins: OriginCounts | None) -> list[list[str]]:
     return rows
 
 
-def _count_table(counting: CountComparison | None) -> list[list[str]]:
-    if counting is None:
-        return []
+def _count_table(counting: CountComparison) -> list[list[str]]:
     header = ["objects in the image", "images", "right class", "queries, fewest - most"]
     rows = [header]
     for number, name in enumerate(counting.class_names):
@@ -190,3 +288,52 @@ def _count_table(counting: CountComparison | None) -> list[list[str]]:
         budget = f"{min(queries)} - {max(queries)}" if queries else "-"
         rows.append([name, str(len(images)), str(right), budget])
     return rows
+
+
+def _activation_table(counts: ActivationCounts) -> list[list[str]]:
+    rows = [["a query is active where it", "Gini", "part of the top fifth", "ever active", "entropy"]]
+    for name, words in ACTIVE_WHERE.items():
+        figures = inequality(counts.counts(name))
+        shares = [f"{figures[key]:.0%}" for key in ("pareto_20", "active_fraction")]
+        rows.append([words, f"{figures['gini']:.3f}", *shares, f"{figures['entropy']:.2f}"])
+    return rows
+
+
+def _pattern_table(usage: PatternUsage, class_names: Sequence[str]) -> list[list[str]]:
+    values = usage.to_json()
+    rows = [["class", "true detections", "effective patterns"]]
+    rows.append(["all queries", "", f"{values['effective_patterns']:.1f}"])
+    for row in values["by_class"]:
+        rows.append([class_names[row["class"]], str(row["true_detections"]), f"{row['effective_patterns']:.1f}"])
+    return rows
+
+
+def _score_table(scores: ScoresBySize) -> list[list[str]]:
+    rows = [["size of the detected box", "detections", "mean score"]]
+    for row in scores.to_json()["by_size"]:
+        mean = "-" if row["mean_score"] is None else f"{row['mean_score']:.3f}"
+        rows.append([row["size"], str(row["detections"]), mean])
+    return rows
+
+
+def _detection_table(counts: DetectionCounts) -> list[list[str]]:
+    rows = [["least score", "detections per image", "too many or too few, per image"]]
+    for row in counts.to_json()["by_threshold"][1::2]:
+        rows.append([f"{row['score']:g}", f"{row['detections_per_image']:.1f}", f"{row['mean_error']:.1f}"])
+    return rows
+
+
+def _field_table(fields: Mapping[str, ReceptiveField]) -> list[list[str]]:
+    header = ["side of the square that holds", *(f"{share:.0%}" for share in SHARES)]
+    rows = [[f"{name}, stride {one.stride} px", *(f"{one.side_px(share)} px" for share in SHARES)]
+            for name, one in fields.items()]  # fmt: skip
+    return [header, *rows]
+
+
+TABLES: dict[str, Callable[[Any], list[list[str]]]] = {
+    "query_levels": _origin_table,
+    "query_activation": _activation_table,
+    "counting": _count_table,
+    "score_by_size": _score_table,
+    "detection_counts": _detection_table,
+}

@@ -185,12 +185,14 @@ def _draw_groups(
     for rank, one in enumerate(colored[:MOST_COLORS]):
         name = names[one] if one < len(names) else f"group {one}"
         label = f"{name} ({numbers[one]})"
-        axes.scatter(*points[group == one].T, s=34, color=colormaps["tab10"](rank), label=label, linewidths=0)
+        x, y = points[group == one].T
+        axes.scatter(x, y, s=34, color=colormaps["tab10"](rank), label=label, linewidths=0)
     if colored[MOST_COLORS:]:
         rest = np.isin(group, colored[MOST_COLORS:])
-        axes.scatter(*points[rest].T, s=34, color="#D0D0D0", label=f"others ({int(rest.sum())})", linewidths=0)
+        x, y = points[rest].T
+        axes.scatter(x, y, s=34, color="#D0D0D0", label=f"others ({int(rest.sum())})", linewidths=0)
     if NOTHING in numbers:
-        empty = points[group == NOTHING].T
-        axes.scatter(*empty, s=34, facecolors="none", edgecolors="#888888", label=f"no objects ({numbers[NOTHING]})")
+        x, y = points[group == NOTHING].T
+        axes.scatter(x, y, s=34, facecolors="none", edgecolors="#888888", label=f"no objects ({numbers[NOTHING]})")
     axes.set(xticks=[], yticks=[])
     axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, title="most objects are")

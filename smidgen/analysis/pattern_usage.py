@@ -98,7 +98,7 @@ class PatternUsage:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; by_class has one entry per class with a true detection."""
-        shown = np.flatnonzero(self.true_rows)
+        shown = np.flatnonzero(self.true_rows).tolist()
         return {
             "images": self.images,
             "patterns": len(self.weight),
@@ -108,10 +108,10 @@ class PatternUsage:
             "gini_of_active_queries": gini(self.working),
             "usage": self.usage.tolist(),
             "by_class": [
-                {"class": int(index), "true_detections": int(self.true_rows[index]), **self._class_to_json(index)}
+                {"class": index, "true_detections": int(self.true_rows[index]), **self._class_to_json(index)}
                 for index in shown
             ],
-            "mean_sharing": _mean_off_diagonal(self.sharing[np.ix_(shown, shown)]),
+            "mean_sharing": _mean_off_diagonal(self.sharing[shown][:, shown]),
         }
 
     def _class_to_json(self, index: int) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def pattern_usage_picture(usage: PatternUsage, class_names: Sequence[str] = ()) 
 
     class_names: by class index, for the labels. data: `PatternUsage.to_json()`.
     """
-    classes = np.flatnonzero(usage.true_rows)
+    classes = np.flatnonzero(usage.true_rows).tolist()
     names = [class_names[index] if index < len(class_names) else f"class {index}" for index in classes]
     map_height = min(max(2.2, 0.34 * len(classes)), 11.0)
     figure = Figure(figsize=(13.0, 4.4 + (map_height + 1.2 if len(classes) else 0)), layout="constrained")
@@ -181,11 +181,12 @@ def pattern_usage_picture(usage: PatternUsage, class_names: Sequence[str] = ()) 
     if not len(classes):
         _draw_usage(figure.subplots(), usage, order)
         return Picture(figure, usage.to_json())
-    bars, maps = figure.subfigures(2, 1, height_ratios=(3.6, map_height + 1.2))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(3.6, map_height + 1.2))
+    bars, maps = parts
     _draw_usage(bars.subplots(), usage, order)
     heat, sharing = maps.subplots(1, 2, width_ratios=(2.2, 1))
-    _draw_heat(heat, usage.by_class[np.ix_(classes, order)], names, usage.true_rows[classes])
-    _draw_sharing(sharing, usage.sharing[np.ix_(classes, classes)], names)
+    _draw_heat(heat, usage.by_class[classes][:, order], names, usage.true_rows[classes])
+    _draw_sharing(sharing, usage.sharing[classes][:, classes], names)
     return Picture(figure, usage.to_json())
 
 

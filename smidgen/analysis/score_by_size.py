@@ -109,7 +109,7 @@ def _size_bin(observation: Observation) -> Int[Tensor, "B Q"]:
 
 
 def _draw_bars(axes: Axes, scores: ScoresBySize) -> None:
-    place = np.arange(len(SIZE_NAMES))
+    place = list(range(len(SIZE_NAMES)))
     axes.bar(place, np.nan_to_num(scores.mean), 0.6, color=SCORE_COLOR)
     for x, number, mean in zip(place, scores.detections.tolist(), scores.mean.tolist(), strict=True):
         words = f"{mean:.2f}\n{how_many(number, 'detection')}" if number else "none"

@@ -23,11 +23,14 @@ def analyze(
     out: Annotated[Path, typer.Option(help="Folder for explanation.html, tables.json and the pictures.")],
     split: Annotated[str, typer.Option(help="Which images: train, val, test ...")] = "val",
     images: Annotated[int, typer.Option(min=0, help="How many of the first images are drawn.")] = 6,
+    receptive_field: Annotated[
+        int, typer.Option(min=0, help="Measure the effective receptive field over this many images (needs gradients).")
+    ] = 0,
     batch_size: BatchSize = 2,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> Result:
-    """Explain a model: salience, refined tokens, where queries start, counted objects; writes pictures and a page."""
+    """Explain a model: salience, where queries start, who works, class activation, scores by size; writes a page."""
     from smidgen.analysis import explain
     from smidgen.checkpoints import load
     from smidgen.checkpoints.native import checkpoint_folder
@@ -43,7 +46,13 @@ def analyze(
         say(f"  note: {line}")
     with Progress("images", len(dataset)) as progress:
         found = explain(
-            model, dataset, out, images=images, batch_size=batch_size, progress=lambda done, _: progress.at(done)
+            model,
+            dataset,
+            out,
+            images=images,
+            batch_size=batch_size,
+            receptive_field=receptive_field,
+            progress=lambda done, _: progress.at(done),
         )
     return Result(_values(found, out), lambda console: _show(found, console))
 
@@ -54,8 +63,7 @@ def _values(found: Explanation, out: Path) -> dict[str, Any]:
         "page": str(found.page),
         "tables": str(found.tables),
         "pictures": [str(file) for file in found.pictures],
-        "query_levels": None if found.origins is None else found.origins.to_json(),
-        "counting": None if found.counting is None else found.counting.to_json(),
+        **found.measured(),
         "missing": found.missing,
     }
 
@@ -67,6 +75,16 @@ def _show(found: Explanation, console: Console) -> None:
         rows = [["all queries", *values["queries"]]]
         rows += [[f"objects {row['size']}", *row["matched_by_level"]] for row in values["by_size"]]
         console.print(table("Queries", columns, rows))
+    measured = found.measured()
+    if measured["query_activation"] is not None:
+        columns = ["queries are active by", "Gini", "part of the top fifth", "ever active"]
+        rows = [
+            [name, figures["gini"], figures["pareto_20"], figures["active_fraction"]]
+            for name, figures in measured["query_activation"]["definitions"].items()
+        ]
+        console.print(table("Activity of the queries", columns, rows))
+    best = measured["detection_counts"]["best_threshold"]
+    console.print(f"as many detections as objects at a score of about {best:g}", markup=False)
     if found.counting is not None:
         console.print(f"counted into the right class: {found.counting.accuracy:.1%} of images", markup=False)
     for kind, reason in found.missing.items():
