@@ -97,7 +97,7 @@ class QualityOneToMany:
     def __call__(self, predictions: Predictions, targets: Sequence[Target]) -> Matches:
         """Pairs image by image, sorted by query; padded queries stay out.
 
-        Every object has a query where there are as many queries as objects. Raises ValueError where an existing query's
+        With "topq" every object has a query where there are as many queries as objects. Raises ValueError where an existing query's
         logits or box are not finite.
         """
         check_one_target_per_image(predictions, targets)
@@ -122,7 +122,6 @@ class QualityOneToMany:
         np.add.at(score_sum, objects, quality[queries, objects])
         positives = self._positives(score_sum, len(iou))
         if self.select == "hungarian_copies":
-            assert cost is not None  # __post_init__ asked for costs
             positives = _capped(positives, len(iou))
             owner = _matched_with_copies(cost, positives, self.solver)
         else:
@@ -230,6 +229,8 @@ def _capped(positives: NDArray[np.int64], num_queries: int) -> NDArray[np.int64]
 
 
 def _matched_with_copies(cost: NDArray[np.float64], copies: NDArray[np.int64], solver: Solver) -> NDArray[np.int64]:
+    if cost is None:
+        raise ValueError("expected the pairs' matching cost for hungarian_copies, got none")
     objects = np.repeat(np.arange(len(copies)), copies)
     queries, columns = solver(cost[:, objects])
     owner = np.full(len(cost), NOBODY)
