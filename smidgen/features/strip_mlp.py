@@ -140,7 +140,7 @@ class StripMLP(nn.Module):
     def maps(self, images: Float[Tensor, "B C H W"], count: int = 4) -> list[Float[Tensor, "B _ _ _"]]:
         """The first `count` stages' maps, as detectors read them: raw, the fourth after the final norm."""
         maps = list(islice(self.stages(images), count))
-        return [*maps[:3], *map(self.norm, maps[3:])]
+        return [*maps[:3], self.norm(maps[3])] if count == 4 else maps
 
     def forward_features(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         """The last map."""

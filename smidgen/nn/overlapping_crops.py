@@ -1,9 +1,9 @@
 """Layers made for one square grid see a map of any size through overlapping crops, which are averaged where they meet.
 
 Cross-DINO calls this CLAP; it lets Strip-MLP's strip layers, whose weights belong to one grid, serve detection. Both
-axes are cut alike and on their own. The plan is the paper's equations 6 to 9 as they must be meant: printed,
-n = floor(W / u + 1/2) leaves gaps where W / u has a fraction below 1/2, and l = floor((n u - W) / (n - 3/2)) shares more
-cells than there are. With D = n u - W cells to spare, `exact` takes n = ceil(W / u) crops of u cells that share
+axes are cut alike and on their own. The plan is the paper's equations 6 to 9 as they must be meant: as printed,
+n = floor(W / u + 1/2) leaves gaps where W / u has a fraction below 1/2, and l = floor((n u - W) / (n - 3/2)) shares too
+many cells. With D = n u - W cells to spare, `exact` takes n = ceil(W / u) crops of u cells that share
 l = floor(D / (n - 1)), and lets the last one end where the map ends. `half_even` rounds as the code of MLP-DINO (IJCAI
 2024, by the same authors) does, with one crop more, or one shared cell less, on exact ties. Either way every cell lies
 in one or two crops of an axis, so that the weights of the average, 1 and 1/2, lose nothing.
@@ -12,7 +12,6 @@ in one or two crops of an axis, so that the weights of the average, 1 and 1/2, l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from math import ceil
 from typing import Literal
 
@@ -38,7 +37,6 @@ class CropPlan:
     starts: tuple[int, ...]
 
     @staticmethod
-    @lru_cache(maxsize=1024)
     def of(length: int, size: int, rounding: Rounding = "exact") -> CropPlan:
         """The plan of one axis; `rounding` is a property of trained weights (see above)."""
         if length < 1 or size < 1:

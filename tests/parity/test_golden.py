@@ -69,7 +69,6 @@ RUNNERS: dict[str, Callable[[Case], None]] = {
 # Kinds whose system is not built yet. This list only shrinks.
 PENDING: frozenset[str] = frozenset(
     {
-        *(f"cross_dino/{kind}" for kind in ()),
         *(
             f"querydet/{kind}"
             for kind in (
