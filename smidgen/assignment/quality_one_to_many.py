@@ -97,8 +97,8 @@ class QualityOneToMany:
     def __call__(self, predictions: Predictions, targets: Sequence[Target]) -> Matches:
         """Pairs image by image, sorted by query; padded queries stay out.
 
-        With "topq" every object has a query where there are as many queries as objects. Raises ValueError where an existing query's
-        logits or box are not finite.
+        With "topq" every object has a query where there are as many queries as objects. Raises ValueError where an
+        existing query's logits or box are not finite.
         """
         check_one_target_per_image(predictions, targets)
         images = zip(*copied_to_host(predictions, self._figures(predictions, targets)), strict=True)
@@ -228,7 +228,9 @@ def _capped(positives: NDArray[np.int64], num_queries: int) -> NDArray[np.int64]
     return np.minimum(positives, max(1, num_queries // (2 * max(1, len(positives)))))
 
 
-def _matched_with_copies(cost: NDArray[np.float64], copies: NDArray[np.int64], solver: Solver) -> NDArray[np.int64]:
+def _matched_with_copies(
+    cost: NDArray[np.float64] | None, copies: NDArray[np.int64], solver: Solver
+) -> NDArray[np.int64]:
     if cost is None:
         raise ValueError("expected the pairs' matching cost for hungarian_copies, got none")
     objects = np.repeat(np.arange(len(copies)), copies)
