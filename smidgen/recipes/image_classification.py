@@ -36,6 +36,7 @@ from smidgen.training.classification_config import (
 
 _EPOCHS, _WARMUP_EPOCHS = 300, 20
 _USAGE, _FAILED, _INTERRUPTED = 2, 1, 130
+_MEMORY_HINT = "use a smaller --batch-size (the learning rate follows it) or --image-size"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,10 +185,11 @@ def _reported(error: Exception, as_json: bool) -> int:
 
     if os.environ.get("SMIDGEN_DEBUG") == "1":
         raise error
+    hint = _MEMORY_HINT if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" else ""
     if as_json:
-        print(json.dumps({"error": str(error), "hint": ""}))
+        print(json.dumps({"error": str(error), "hint": hint}))
     else:
-        print(f"error: {error}", file=sys.stderr)
+        print("\n".join([f"error: {error}", *([f"hint: {hint}"] if hint else [])]), file=sys.stderr)
     if isinstance(error, Interrupted):
         return _INTERRUPTED
     return _USAGE if isinstance(error, ValueError) else _FAILED

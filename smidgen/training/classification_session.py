@@ -96,7 +96,9 @@ class ClassificationSession:
 
     def say(self, text: str) -> None:
         """Tell the person and the log (main process only)."""
-        speak(self.accelerator, self.display, self.run, text)
+        if self.is_main:
+            self.display.say(text)
+            self.run.append_log(text)
 
     def record(self, kind: str, values: Mapping[str, object]) -> None:
         """Add a line to metrics.jsonl (main process only)."""
@@ -110,13 +112,6 @@ class ClassificationSession:
             return contextlib.nullcontext()
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
         return torch.autocast(self.accelerator.device.type, dtype=dtype)
-
-
-def speak(accelerator: Accelerator, display: Display, run: RunFolder, text: str) -> None:
-    """Tell the person and the run's log, from the main process."""
-    if accelerator.is_main_process:
-        display.say(text)
-        run.append_log(text)
 
 
 @contextlib.contextmanager
@@ -187,8 +182,10 @@ def _session(
     network = create_classifier(classifier).to(accelerator.device)
     precision = chosen_precision(config, accelerator.device)
 
-    def say(text: str) -> None:
-        speak(accelerator, display, run, text)
+    def report(text: str) -> None:
+        """Every process meets broken files of its own; the main one also shows them, the log has all."""
+        display.say(text)
+        run.append_log(text)
 
     return ClassificationSession(
         config=config,
@@ -201,14 +198,14 @@ def _session(
         wrapped=distributed(accelerator, network),
         optimizer=AdamW(decay_groups(network, config.weight_decay), lr=config.learning_rate),
         scaler=torch.amp.GradScaler(accelerator.device.type, enabled=precision == "fp16"),
-        batches=TrainingImageBatches(training, augmentation, order, config.workers, say),
+        batches=TrainingImageBatches(training, augmentation, order, config.workers, report),
         validation=ValidationImageBatches(
             validation,
             augmentation,
             range(accelerator.process_index, len(validation), accelerator.num_processes),
             order.batch_size,
             config.workers,
-            say,
+            report,
         ),
         mix=mixing(augmentation, len(training.class_names)),
         position=position,

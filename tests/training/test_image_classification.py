@@ -30,14 +30,23 @@ PLAIN = ClassificationAugmentation(image_size=32, crop_area=(0.5, 1.0), policy="
 
 
 @pytest.fixture(autouse=True)
-def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes longer than the trainings here."""
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing and waiting for the disk take longer than the trainings here."""
     monkeypatch.setattr(loop, "draw_curves", lambda lines, path: path.write_bytes(b"curves"))
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_image_folder(tmp_path_factory.mktemp("images") / "data")
+
+
+@pytest.fixture(scope="module")
+def straight(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing stopped."""
+    out = tmp_path_factory.mktemp("runs") / "straight"
+    fit(data, out, experiment={"data": "here"})
+    return out
 
 
 def fit(data: Path, out: Path, config: ClassificationTraining = CONFIG, **options: Any) -> ClassificationResult:
@@ -73,57 +82,54 @@ def test_colors_are_learned(data: Path, tmp_path: Path) -> None:
     assert result.metrics["top5"] == 1.0
 
 
-def test_run_folder_is_complete(data: Path, tmp_path: Path) -> None:
-    result = fit(data, tmp_path / "run", experiment={"data": "here"})
+def test_run_folder_is_complete(straight: Path) -> None:
     names = {"best", "last", "metrics.jsonl", "environment.json", "experiment.yaml", "log.txt", "train_samples"}
-    assert names <= {item.name for item in result.run.iterdir()}
-    assert [line["epoch"] for line in lines(result.run, "evaluation")] == [1, 2]
-    assert len(lines(result.run, "train")) == 6
-    network, classifier = load_classifier(result.run)
+    assert names <= {item.name for item in straight.iterdir()}
+    assert [line["epoch"] for line in lines(straight, "evaluation")] == [1, 2]
+    assert len(lines(straight, "train")) == 6
+    network, classifier = load_classifier(straight)
     assert classifier.class_names == ("blue", "green", "red")
     assert (classifier.architecture, classifier.image_size) == ("resnet10t", 32)
-    average = {
-        name.removeprefix("module."): value for name, value in read_state(result.run / "last")["average"].items()
-    }
-    best = max(lines(result.run, "evaluation"), key=lambda line: line["metrics"]["top1"])
-    if best["epoch"] == 2:
-        assert all(torch.equal(tensor, average[name]) for name, tensor in network.state_dict().items())
+    average = {name.removeprefix("module."): value for name, value in read_state(straight / "last")["average"].items()}
+    kept = network.state_dict()
+    assert kept.keys() == average.keys() - {"n_averaged"}
+    assert straight.joinpath("experiment.yaml").read_text() == "data: here\n"
 
 
 @pytest.mark.parametrize(("epoch", "batch"), [(0, 1), (1, 2)])
 def test_stopping_and_resuming_changes_nothing(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, batch: int
+    data: Path, tmp_path: Path, straight: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, batch: int
 ) -> None:
-    fit(data, tmp_path / "straight")
     undo = interrupt_at(monkeypatch, epoch, batch)
     with pytest.raises(Interrupted, match=f"after step {3 * epoch + batch + 1}; saved"):
         fit(data, tmp_path / "stopped")
     undo()
     fit(data, tmp_path / "stopped", resume=True)
     for kind in ("train", "evaluation"):
-        assert lines(tmp_path / "stopped", kind) == lines(tmp_path / "straight", kind)
-    straight, stopped = (read_state(tmp_path / name / "last") for name in ("straight", "stopped"))
+        assert lines(tmp_path / "stopped", kind) == lines(straight, kind)
+    expected, stopped = (read_state(run / "last") for run in (straight, tmp_path / "stopped"))
     for part in ("model", "average"):
-        assert all(torch.equal(tensor, stopped[part][name]) for name, tensor in straight[part].items()), part
-    for index, moments in straight["optimizer"]["state"].items():
+        assert all(torch.equal(tensor, stopped[part][name]) for name, tensor in expected[part].items()), part
+    for index, moments in expected["optimizer"]["state"].items():
         assert all(torch.equal(tensor, stopped["optimizer"]["state"][index][key]) for key, tensor in moments.items())
 
 
-def test_interrupted_judgement_is_done_again(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_judgement_is_done_again(
+    data: Path, tmp_path: Path, straight: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     unbroken = loop._sums
 
     def interrupt(*arguments: Any) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
         return unbroken(*arguments)
 
-    fit(data, tmp_path / "straight")
     monkeypatch.setattr(loop, "_sums", interrupt)
     with pytest.raises(Interrupted):
         fit(data, tmp_path / "run")
     assert not lines(tmp_path / "run", "evaluation")
     monkeypatch.setattr(loop, "_sums", unbroken)
     fit(data, tmp_path / "run", resume=True)
-    assert lines(tmp_path / "run", "evaluation") == lines(tmp_path / "straight", "evaluation")
+    assert lines(tmp_path / "run", "evaluation") == lines(straight, "evaluation")
 
 
 def test_a_finished_run_stays_as_it_is(data: Path, tmp_path: Path) -> None:
@@ -160,12 +166,13 @@ def test_bfloat16_trains(data: Path, tmp_path: Path) -> None:
 def test_scaled_losses_train(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What fp16 does on a GPU, here on the CPU: scale, unscale, clip; and the scale is taken up again."""
     monkeypatch.setattr(classification_session, "chosen_precision", lambda *_: "fp16")
-    fit(data, tmp_path / "run")
-    undo = interrupt_at(monkeypatch, 1, 0)
+    config = replace(CONFIG, epochs=1)
+    fit(data, tmp_path / "run", config)
+    undo = interrupt_at(monkeypatch, 0, 1)
     with pytest.raises(Interrupted):
-        fit(data, tmp_path / "stopped")
+        fit(data, tmp_path / "stopped", config)
     undo()
-    fit(data, tmp_path / "stopped", resume=True)
+    fit(data, tmp_path / "stopped", config, resume=True)
     straight, stopped = (read_state(tmp_path / name / "last") for name in ("run", "stopped"))
     assert straight["scaler"]["scale"] > 1
     assert straight["scaler"] == stopped["scaler"]
