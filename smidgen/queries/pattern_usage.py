@@ -2,11 +2,13 @@
 
 "PaQ-DETR", CVPR 2026 (arXiv 2603.06917), finds the best number of patterns by a sweep for each data set. Ours: the
 number that a trained model uses, as the exponential of the entropy of the mean weights (Hill, "Diversity and Evenness",
-Ecology 1973: the effective number, of order 1), and the surgery that removes the rest.
+Ecology 1973: the effective number, of order 1), and the surgery
+that removes the rest, or splits patterns without changing what the model answers.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -50,13 +52,44 @@ def keep_patterns(state: Mapping[str, Tensor], index: Sequence[int] | Int[Tensor
     It fits the same model built with as many patterns. A query's weights become those of the softmax over what is
     kept: where the others had none, nothing changes.
     """
+    kept = dict(state)
+    for stem in _stages(state):
+        kept |= _kept_of_one_stage(state, stem, torch.as_tensor(index))
+    return kept
+
+
+def split_patterns(
+    state: Mapping[str, Tensor],
+    index: Sequence[int] | Int[Tensor, " split"],
+    *,
+    temperature: float = 1.0,
+    noise: float = 0.1,
+) -> dict[str, Tensor]:
+    """The state dict with a twin behind the others for each of these patterns; it fits the model built with as many.
+
+    Twins share their pattern's weight equally and move apart from it by opposite normal noise, so that the content of
+    every query stays what it was. temperature: of the mixing's softmax. noise: in standard deviations of a fresh
+    pattern.
+    """
+    index, grown = torch.as_tensor(index), dict(state)
+    for stem in _stages(state):
+        number = len(state[stem + "patterns"])
+        stage = _kept_of_one_stage(state, stem, torch.cat([torch.arange(number), index]))
+        both = torch.cat([index, torch.arange(number, number + len(index))])
+        bias = stage[stem + "head.b" if stem + "head.b" in stage else stem + "head.fc2.bias"]
+        bias.view(-1, number + len(index))[:, both] -= temperature * math.log(2)
+        apart = noise * torch.randn(len(index), state[stem + "patterns"].shape[1])
+        stage[stem + "patterns"][both] += torch.cat([apart, -apart]).to(bias)
+        grown |= stage
+    return grown
+
+
+def _stages(state: Mapping[str, Tensor]) -> list[str]:
+    """How the names of the stages that hold patterns begin."""
     stems = [name.removesuffix("patterns") for name in state if name == "patterns" or name.endswith(".patterns")]
     if not stems:
         raise ValueError("expected the state dict of a model with patterns, got one without: use a PaQ-DETR checkpoint")
-    kept = dict(state)
-    for stem in stems:
-        kept |= _kept_of_one_stage(state, stem, torch.as_tensor(index))
-    return kept
+    return stems
 
 
 def _kept_of_one_stage(state: Mapping[str, Tensor], stem: str, index: Tensor) -> dict[str, Tensor]:

@@ -19,7 +19,14 @@ from mixing_cases import (
 from torch import Tensor
 
 from smidgen.queries.pattern_content import PatternContent, PatternMixing, mixing_weights
-from smidgen.queries.pattern_usage import effective_patterns, keep_patterns, most_used, pattern_usage, weight_entropy
+from smidgen.queries.pattern_usage import (
+    effective_patterns,
+    keep_patterns,
+    most_used,
+    pattern_usage,
+    split_patterns,
+    weight_entropy,
+)
 
 
 def test_effective_patterns_count_equally_used_ones() -> None:
@@ -65,6 +72,23 @@ def test_removing_unused_patterns_changes_nothing(head) -> None:
     reduced = mixed_memory(_reduced(mixing, head, index), [image_maps((5, 4))], (5, 4))
     before, after = (PatternContent()(mixed, places_for(NUM_QUERIES)) for mixed in (memory, reduced))
     torch.testing.assert_close(after, before, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_split_patterns_answer_as_before_and_can_part(head) -> None:
+    mixing, split = pattern_mixing(head, temperature=2.0), [5, 0]
+    grown = PatternMixing(
+        HEADS[head](NUM_QUERIES, NUM_PATTERNS + 2, WIDTH), WIDTH, NUM_LEVELS, extractor_width=8, temperature=2.0
+    ).eval()
+    original = {name: value.clone() for name, value in mixing.state_dict().items()}
+    grown.load_state_dict(split_patterns(mixing.state_dict(), split, temperature=2.0))
+    assert all(torch.equal(value, original[name]) for name, value in mixing.state_dict().items())
+    before, after = (
+        PatternContent()(mixed_memory(stage, [image_maps((5, 4))], (5, 4)), places_for(NUM_QUERIES))
+        for stage in (mixing, grown)
+    )
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=0)
+    assert not torch.allclose(grown.patterns[5], grown.patterns[NUM_PATTERNS], atol=1e-2)
 
 
 def test_patterns_inside_a_model_are_found_and_other_weights_kept() -> None:
