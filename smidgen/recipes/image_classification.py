@@ -68,7 +68,7 @@ def run_image_classification(
     experiment: ImageClassification, out: Path, *, resume: bool = False, device: str | None = None
 ) -> dict[str, Any]:
     """Train; what --json prints: run, best, metrics, seconds. Errors: those of `train_classifier`."""
-    from smidgen.training.image_classification import train_classifier
+    from smidgen.training.classification_loop import train_classifier
 
     result = train_classifier(
         experiment.model,

@@ -13,13 +13,13 @@ import torch
 from image_folder_cases import SMALL_IMAGES, TINY, make_image_folder
 from torch import nn
 
+import smidgen.training.classification_loop as loop
 import smidgen.training.classification_session as classification_session
-import smidgen.training.image_classification as loop
 from smidgen.checkpoints.classification import load_classifier
 from smidgen.training import Interrupted, TrainingDiverged
 from smidgen.training.classification_config import ClassificationAugmentation, ClassificationTraining
+from smidgen.training.classification_loop import ClassificationResult, train_classifier
 from smidgen.training.classification_session import chosen_precision, decay_groups
-from smidgen.training.image_classification import ClassificationResult, train_classifier
 from smidgen.training.image_folder import LabeledBatch, TrainingImageBatches
 from smidgen.training.state import read_state
 
