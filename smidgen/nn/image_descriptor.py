@@ -42,11 +42,11 @@ class LevelExtraction(nn.Module):
             nn.init.xavier_uniform_(convolution.weight)
 
     def forward(self, features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
-        """The extracted map, zero in padded cells, as must be `features`."""
+        """The extracted map; padded cells of `features` must be zero, those of the answer mean nothing."""
         extracted = self.conv2(self.conv1(features))
         if self.norm is not None:
             extracted = self.norm(extracted, padding)
-        return zero_padded(F.relu(extracted), padding)
+        return F.relu(extracted)
 
 
 class FusionStep(nn.Module):
@@ -67,8 +67,8 @@ class FusionStep(nn.Module):
         encoded: Float[Tensor, "B C H W"],
         padding: Bool[Tensor, "B H W"],
     ) -> Float[Tensor, "B C H W"]:
-        """The fused finer level, zero in padded cells, as must be `encoded`."""
-        fused = zero_padded(_enlarged(coarse, extracted) + extracted, padding)
+        """The fused finer level. Valid cells read valid cells alone; what stands in padded ones means nothing."""
+        fused = _enlarged(coarse, extracted) + extracted
         if self.eca is not None and self.coord is not None:
             fused = self.coord(self.eca(fused, padding), padding)
         return fused + encoded if self.skip else fused
