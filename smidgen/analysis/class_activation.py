@@ -202,7 +202,7 @@ def _mean(values: npt.NDArray[Any]) -> float | None:
 def _panel_title(row: dict[str, Any]) -> str:
     named = {"on its objects": row["mean_on_objects"], "elsewhere": row["mean_elsewhere"]}
     means = ", ".join(f"{value:.2f} {where}" for where, value in named.items() if value is not None)
-    return f"{row['class']}, stride {row['stride']} px: mean {means}"
+    return f"{row['class']}, stride {row['stride']} px\nmean {means}"
 
 
 def _lay_over(axes: Axes, values: npt.NDArray[Any], canvas_hw: tuple[int, int]) -> None:

@@ -27,6 +27,7 @@ from smidgen.structures import FeaturePyramid, ImageBatch
 
 SIDE_PX = 1024
 SHARES = (0.2, 0.3, 0.5, 0.99)  # RepLKNet, table 8
+WINDOW = 3  # times the widest square that holds half of a field: what the panels show
 HEAT = "inferno"
 
 Features = Callable[[ImageBatch], FeaturePyramid]
@@ -36,10 +37,12 @@ Features = Callable[[ImageBatch], FeaturePyramid]
 class ReceptiveField:
     """Contribution of each pixel to the center cell of one level, summed over images; those of several batches add up.
 
-    stride: of the level. contribution: H x W, non-negative.
+    stride: of the level. center: row and column of the pixel in the middle of the center cell. contribution: H x W,
+    non-negative.
     """
 
     stride: int
+    center: tuple[int, int]
     images: int
     contribution: npt.NDArray[np.float64]
 
@@ -51,12 +54,18 @@ class ReceptiveField:
         return scaled
 
     def side_px(self, share: float) -> int:
-        """Side of the smallest square around the center that holds `share` of `scaled`; 0 where nothing contributes."""
-        rings = np.cumsum(np.bincount(_ring(self.contribution.shape).ravel(), self.scaled.ravel()))
+        """Side of the smallest square around `center` that holds `share` of `scaled`; 0 where nothing contributes."""
+        rings = np.cumsum(np.bincount(self._ring().ravel(), self.scaled.ravel()))
         if not rings[-1]:
             return 0
         ring = int(np.searchsorted(rings, share * rings[-1] * (1 - 1e-12)))
         return min(2 * ring + 1, max(self.contribution.shape))
+
+    def _ring(self) -> npt.NDArray[np.int64]:
+        """Chessboard distance of every pixel from the center."""
+        rows, columns = (np.arange(size) - middle for size, middle in zip(self.scaled.shape, self.center, strict=True))
+        ring: npt.NDArray[np.int64] = np.maximum(np.abs(rows)[:, None], np.abs(columns))
+        return ring
 
     def __add__(self, other: ReceptiveField) -> ReceptiveField:
         if self.stride != other.stride or self.contribution.shape != other.contribution.shape:
@@ -110,7 +119,9 @@ def effective_receptive_field(features: Features, images: ImageBatch, level: int
         center = F.relu(pyramid.levels[level][:, :, rows // 2, columns // 2]).sum()
         (gradient,) = torch.autograd.grad(center, pixels)
     contribution = F.relu(gradient.double()).sum(dim=(0, 1))
-    return ReceptiveField(pyramid.strides[level], len(images), contribution.cpu().numpy())
+    height, width = contribution.shape
+    middle = _middle(rows, height), _middle(columns, width)
+    return ReceptiveField(pyramid.strides[level], middle, len(images), contribution.cpu().numpy())
 
 
 def mean_receptive_field(
@@ -137,7 +148,7 @@ def squares(images: ImageBatch, side_px: int = SIDE_PX) -> ImageBatch:
 
 
 def receptive_field_picture(fields: Mapping[str, ReceptiveField]) -> Picture:
-    """One panel per field with the squares that hold half and nearly all of it.
+    """One panel per field, all cut to one window, with the squares that hold half and nearly all of it.
 
     data: by name, `ReceptiveField.to_json()`.
     """
@@ -147,19 +158,18 @@ def receptive_field_picture(fields: Mapping[str, ReceptiveField]) -> Picture:
     images = how_many(max(field.images for field in fields.values()), "image")
     figure.suptitle(f"Effective receptive field of the center cell, over {images}", fontsize=13)
     panels = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
+    window = max(WINDOW * field.side_px(0.5) for field in fields.values())
     for axes, (name, field) in zip(panels, fields.items(), strict=False):
-        heat = _draw(axes, name, field)
+        heat = _draw(axes, name, field, window)
     for axes in panels[len(fields) :]:
         axes.set_axis_off()
     figure.colorbar(heat, ax=panels, shrink=0.7, label="contribution, log10(1 + x), largest = 1")
     return Picture(figure, {name: field.to_json() for name, field in fields.items()})
 
 
-def _ring(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
-    """Chessboard distance of every pixel from the center."""
-    row, column = np.arange(shape[0])[:, None] - shape[0] // 2, np.arange(shape[1]) - shape[1] // 2
-    ring: npt.NDArray[np.int64] = np.maximum(np.abs(row), np.abs(column))
-    return ring
+def _middle(cells: int, pixels: int) -> int:
+    """The pixel in the middle of the center cell, the upper left of four."""
+    return int((cells // 2 + 0.5) * pixels / cells - 0.5)
 
 
 def _resized(pixels: Tensor, side_px: int) -> Tensor:
@@ -168,16 +178,18 @@ def _resized(pixels: Tensor, side_px: int) -> Tensor:
     return resized.round().clamp(0, 255).to(pixels.dtype)
 
 
-def _draw(axes: Axes, name: str, field: ReceptiveField) -> Any:
+def _draw(axes: Axes, name: str, field: ReceptiveField, window: int) -> Any:
     height, width = field.contribution.shape
+    row, column = (middle + 0.5 for middle in field.center)
     heat = axes.imshow(field.scaled, cmap=HEAT, vmin=0, vmax=1, extent=(0, width, height, 0))
     words = []
     for share, style in ((0.5, "-"), (0.99, "--")):
         side = field.side_px(share)
-        corner = (width // 2 + 0.5 - side / 2, height // 2 + 0.5 - side / 2)
-        axes.add_patch(_square(corner, side, style))
+        axes.add_patch(_square((column - side / 2, row - side / 2), side, style))
         words.append(f"{share:.0%} within {side} px")
-    axes.set(xlim=(0, width), ylim=(height, 0))
+    half = max(window, 16) / 2
+    axes.set(xlim=(max(0, column - half), min(width, column + half)))
+    axes.set(ylim=(min(height, row + half), max(0, row - half)))
     axes.set_title(f"{name}, stride {field.stride} px\n{', '.join(words)}", fontsize=10)
     return heat
 

@@ -231,7 +231,8 @@ def _draw_usage(axes: Axes, usage: PatternUsage, order: npt.NDArray[np.int64]) -
 
 
 def _draw_heat(axes: Axes, weights: npt.NDArray[np.float64], names: Sequence[str], rows: npt.NDArray[Any]) -> None:
-    heat = axes.imshow(100 * weights, cmap="viridis", aspect="auto", interpolation="nearest", vmin=0)
+    extent = (0.5, weights.shape[1] + 0.5, len(weights) - 0.5, -0.5)
+    heat = axes.imshow(100 * weights, cmap="viridis", aspect="auto", interpolation="nearest", vmin=0, extent=extent)
     labels = [f"{name} ({number})" for name, number in zip(names, rows.tolist(), strict=True)]
     _name_classes(axes, labels)
     axes.set(xlabel="patterns, most used first")

@@ -12,10 +12,10 @@ from observation_cases import observation, token_of
 
 from smidgen.analysis.observation import Observation
 from smidgen.analysis.query_activation import (
+    activation_chart,
     active_by_rank,
     active_by_score,
     active_fraction,
-    activation_chart,
     count_activations,
     entropy,
     gini,

@@ -19,6 +19,7 @@ from smidgen.analysis.observation import Observation, observe
 from smidgen.checkpoints import load, save
 from smidgen.data import open_dataset
 from smidgen.data.synthetic import SceneConfig, generate
+from smidgen.queries.pattern_content import PatternWeights
 from smidgen.structures import ActiveTokens, Classes
 from smidgen.tokens.object_counting import ObjectCount
 from smidgen.tokens.salience_filtering import SalienceMaps
@@ -61,12 +62,18 @@ def test_a_two_stage_model_is_explained_by_where_its_queries_start(
     assert code == 0
     assert [Path(file).name for file in answer["pictures"]] == [
         "001_000000_query_starts.png",
+        "001_000000_class_activation.png",
         "002_000001_query_starts.png",
+        "002_000001_class_activation.png",
         "query_levels.png",
+        "query_activation.png",
+        "score_by_size.png",
+        "detection_counts.png",
     ]
     assert all(Image.open(file).size[0] > 600 for file in answer["pictures"])
     assert sum(answer["query_levels"]["queries"]) == 3 * 12 and answer["counting"] is None
-    assert set(answer["missing"]) == {"salience", "refined_tokens", "counting"}
+    patterns = {"pattern_usage", "pattern_embedding"}
+    assert set(answer["missing"]) == {"salience", "refined_tokens", "counting", "receptive_field", *patterns}
     tables = json.loads((out / "tables.json").read_text())
     assert tables["query_levels"] == answer["query_levels"] and len(tables["images"]) == 2
 
@@ -78,7 +85,9 @@ def test_the_page_needs_nothing_else_and_names_what_there_is_not(
     run = checkpoint(tmp_path / "m", "deformable_detr_one_stage_nano")
     code, answer = analyze(capsys, run, "--data", data, "--out", out)
     page = (out / "explanation.html").read_text(encoding="utf-8")
-    assert code == 0 and answer["pictures"] == [] and answer["query_levels"] is None
+    drawn = {Path(file).stem.split("_", 2)[-1] for file in answer["pictures"] if "images" in file}
+    assert code == 0 and drawn == {"class_activation"} and answer["query_levels"] is None
+    assert answer["query_activation"]["by_level"] is None, "learned queries start at no level"
     assert "no: its queries start at learned places" in page and "no: it does not count objects" in page
     assert all(source.startswith("data:image/") for source in re.findall(r'src="([^"]*)"', page))
 
@@ -90,10 +99,12 @@ def test_all_sections_stand_on_the_page_of_a_model_with_all_evidence(
     model = load(checkpoint(tmp_path / "m", "dino_nano"))
     found = explanation.explain(model, open_dataset(data, "val"), tmp_path / "out", images=1)
     page = found.page.read_text(encoding="utf-8")
-    assert found.missing == {} and found.counting is not None and len(found.counting.images) == 3
+    assert set(found.missing) == {"query_activation", "pattern_embedding", "receptive_field"}
+    assert found.counting is not None and len(found.counting.images) == 3
     assert {file.stem.removeprefix("001_") for file in found.pictures} >= {"query_levels", "counting"}
-    assert len(found.pictures) == len(re.findall("<figure>", page)) == 5
-    assert all(heading in page for heading in ("Salience over the image", "Tokens refined", "Counted and true"))
+    assert len(found.pictures) == len(re.findall("<figure>", page)) == 9
+    headings = ("Salience over the image", "Tokens refined", "Counted and true", "Patterns that", "Class activation")
+    assert all(heading in page for heading in headings)
 
 
 def observe_with_evidence(model: Any, images: Any, targets: Any) -> Observation:
@@ -103,7 +114,23 @@ def observe_with_evidence(model: Any, images: Any, targets: Any) -> Observation:
     refined = ActiveTokens(torch.zeros(batch, 1, dtype=torch.long), torch.zeros(batch, 1, dtype=torch.bool))
     maps = SalienceMaps(tuple(torch.zeros(batch, *shape) for shape in seen.tokens.shapes), (refined,), canvas_hw)
     counted = ObjectCount(torch.eye(3)[torch.ones(batch, dtype=torch.long)], (1, 4))
-    return replace(seen, output=replace(seen.output, evidence=(maps, counted)))
+    weights = torch.eye(seen.output.final.logits.shape[1]).expand(batch, -1, -1)
+    mixed = PatternWeights(weights, torch.zeros(weights.shape[-1], 8))
+    return replace(seen, output=replace(seen.output, evidence=(maps, counted, mixed)))
+
+
+def test_patterns_and_receptive_fields_of_a_model_that_mixes_patterns(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = checkpoint(tmp_path / "m", "paq_dino_nano")
+    code, answer = analyze(
+        capsys, run, "--data", data, "--out", tmp_path / "out", "--images", 0, "--receptive-field", 2
+    )
+    assert code == 0 and {"pattern_usage.png", "receptive_field.png"} <= {Path(f).name for f in answer["pictures"]}
+    usage = answer["pattern_usage"]
+    assert sum(usage["usage"]) == pytest.approx(1) and 1 <= usage["effective_patterns"] <= usage["patterns"]
+    assert answer["receptive_field"]["level 0"]["images"] == 2 and answer["pattern_embedding"]["images"] == 3
+    assert "at least 4 images" in answer["missing"]["pattern_embedding"], "three images are too few for t-SNE"
 
 
 def test_objects_of_classes_that_the_model_lacks_are_left_out(
