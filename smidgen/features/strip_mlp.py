@@ -196,7 +196,7 @@ class StripMLP(nn.Module):
 
     def _mixed(self, stage: int, blocks: nn.ModuleList, features: Tensor) -> Tensor:
         shape = (features.shape[-2], features.shape[-1])
-        crops = OverlappingCrops.of(shape, self.size.grids[stage], self.rounding, features.device)
+        crops = OverlappingCrops.of(shape, self.size.grids[stage], self.rounding)
         for block in blocks:
             features = block(features, crops)
         return features

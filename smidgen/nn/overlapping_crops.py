@@ -82,68 +82,62 @@ def _number_and_overlap(length: int, size: int, rounding: Rounding) -> tuple[int
 
 
 @dataclass(frozen=True)
-class _Axis:
-    """A plan with the indices that cut and merge one axis of tensors.
+class OverlappingCrops:
+    """Cuts maps of one size into square crops, which join the batch, and merges what became of them.
 
-    read: the cell in each place of all crops, one after the other. first, last: for each cell, its place in the first
-    and in the last crop that holds it (the same one where there is only one).
+    Made of views and copies of whole slices: no indices, no loop over crops, nothing that depends on the device.
     """
 
-    plan: CropPlan
-    read: Int[Tensor, " places"]
-    first: Int[Tensor, " cells"]
-    last: Int[Tensor, " cells"]
+    rows: CropPlan
+    columns: CropPlan
 
     @staticmethod
-    def of(plan: CropPlan, device: torch.device) -> _Axis:
-        # Made of ranges on the device: nothing is copied from the host, and a traced graph holds no constants.
-        size, step, final = plan.size, plan.size - plan.overlap, plan.starts[-1]
-        crop = torch.arange(len(plan.starts), device=device)
-        cell = torch.arange(plan.length + plan.missing, device=device)
-        starts = (crop * step).clamp(max=final)
-        first = (torch.div(cell - size, step, rounding_mode="floor") + 1).clamp(0, len(plan.starts) - 1)
-        last = torch.div(cell, step, rounding_mode="floor").clamp(max=max(len(plan.starts) - 2, 0))
-        last = torch.where(cell >= final, len(plan.starts) - 1, last)
-        read = (starts[:, None] + torch.arange(size, device=device)).flatten()
-        first, last = (which * size + cell - (which * step).clamp(max=final) for which in (first, last))
-        return _Axis(plan, read, first, last)
-
-    def cut(self, features: Tensor, dim: int) -> Tensor:
-        """All crops of this axis, one after the other."""
-        return features if self.plan.shares_nothing else features.index_select(dim, self.read)
-
-    def average(self, crops: Tensor, dim: int) -> Tensor:
-        """Each cell's mean over the crops that hold it, without the empty cells."""
-        if not self.plan.shares_nothing:
-            crops = crops.index_select(dim, self.first).lerp(crops.index_select(dim, self.last), 0.5)
-        return crops.narrow(dim, 0, self.plan.length)
-
-
-@dataclass(frozen=True)
-class OverlappingCrops:
-    """Cuts maps of one size into square crops, which join the batch, and merges what became of them."""
-
-    rows: _Axis
-    columns: _Axis
-
-    @staticmethod
-    def of(
-        shape: tuple[int, int], size: int, rounding: Rounding = "exact", device: torch.device | str = "cpu"
-    ) -> OverlappingCrops:
+    def of(shape: tuple[int, int], size: int, rounding: Rounding = "exact") -> OverlappingCrops:
         """For maps of `shape` (rows, columns) and crops of `size` x `size` cells; serves every layer of a stage."""
-        rows, columns = (_Axis.of(CropPlan.of(length, size, rounding), torch.device(device)) for length in shape)
-        return OverlappingCrops(rows, columns)
+        return OverlappingCrops(*(CropPlan.of(length, size, rounding) for length in shape))
 
     def split(self, features: Float[Tensor, "B C H W"]) -> Float[Tensor, "P C u u"]:
         """Crops row by row of each image, image by image. A map of one crop's size is itself."""
-        rows, columns = self.rows.plan, self.columns.plan
-        padded = F.pad(features, (0, columns.missing, 0, rows.missing)) if rows.missing or columns.missing else features
-        crops = self.columns.cut(self.rows.cut(padded, -2), -1)
-        crops = crops.unflatten(-1, (len(columns.starts), columns.size)).unflatten(-3, (len(rows.starts), rows.size))
+        missing = (0, self.columns.missing, 0, self.rows.missing)
+        padded = F.pad(features, missing) if any(missing) else features
+        crops = _cut(_cut(padded, self.columns, 3), self.rows, 2)
         return crops.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
 
     def merge(self, crops: Float[Tensor, "P C u u"]) -> Float[Tensor, "B C H W"]:
         """The map whose cells are means over the crops that hold them: what `split` took apart, if nothing changed."""
-        grid = (-1, len(self.rows.plan.starts), len(self.columns.plan.starts))
-        placed = crops.unflatten(0, grid).permute(0, 3, 1, 4, 2, 5).flatten(2, 3).flatten(3, 4)
-        return self.rows.average(self.columns.average(placed, -1), -2)
+        grid = (-1, len(self.rows.starts), len(self.columns.starts))
+        placed = crops.unflatten(0, grid).permute(0, 3, 1, 4, 2, 5)
+        merged = _joined(_joined(placed, self.columns, 4), self.rows, 2)
+        return merged[..., : self.rows.length, : self.columns.length]
+
+
+def _cut(features: Tensor, plan: CropPlan, dim: int) -> Tensor:
+    """The axis `dim` as two: crops, and cells of a crop. All crops but the last are equally far apart: one view."""
+    if plan.shares_nothing:
+        return features.unflatten(dim, (len(plan.starts), plan.size))
+    step, final = plan.size - plan.overlap, plan.starts[-1]
+    regular = features.narrow(dim, 0, plan.starts[-2] + plan.size).unfold(dim, plan.size, step)
+    return torch.cat([regular.movedim(-1, dim + 1), features.narrow(dim, final, plan.size).unsqueeze(dim)], dim)
+
+
+def _joined(crops: Tensor, plan: CropPlan, dim: int) -> Tensor:
+    """The opposite of `_cut`: cells in two crops become their mean."""
+    if plan.shares_nothing:
+        return crops.flatten(dim, dim + 1)
+    regular, final = crops.narrow(dim, 0, len(plan.starts) - 1), crops.select(dim, -1)
+    before = _joined_regularly(regular, plan.overlap, dim)
+    shared, start = plan.last_overlap, plan.starts[-1]
+    mean = before.narrow(dim, start, shared).lerp(final.narrow(dim, 0, shared), 0.5)
+    return torch.cat([before.narrow(dim, 0, start), mean, final.narrow(dim, shared, plan.size - shared)], dim)
+
+
+def _joined_regularly(crops: Tensor, overlap: int, dim: int) -> Tensor:
+    """Crops (`dim`) of cells (`dim` + 1) that are equally far apart."""
+    number, size = crops.shape[dim : dim + 2]
+    if not overlap or number == 1:
+        return crops.flatten(dim, dim + 1)
+    heads, tails = crops.narrow(dim + 1, 0, overlap), crops.narrow(dim + 1, size - overlap, overlap)
+    means = heads.narrow(dim, 1, number - 1).lerp(tails.narrow(dim, 0, number - 1), 0.5)
+    heads = torch.cat([heads.narrow(dim, 0, 1), means], dim)
+    body = torch.cat([heads, crops.narrow(dim + 1, overlap, size - 2 * overlap)], dim + 1)
+    return torch.cat([body.flatten(dim, dim + 1), tails.select(dim, -1)], dim)
