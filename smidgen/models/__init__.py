@@ -94,6 +94,7 @@ BACKBONES: dict[str, tuple[str, dict[str, Any]]] = {
         "Swin-T",
         {"name": "swin_tiny_patch4_window7_224.ms_in1k", "frozen_stages": 1, "options": {"strict_img_size": False}},
     ),
+    "strip_t": ("Strip-MLP-T", {"name": "strip_mlp_t", "frozen_stages": 0}),
     "swin_l": (
         "Swin-L",
         {"name": "swin_large_patch4_window7_224.ms_in22k", "frozen_stages": 1, "options": {"strict_img_size": False}},
@@ -208,7 +209,7 @@ CATALOGUE: dict[str, Entry] = {
             "cross_dino",
             "CrossDINOConfig",
             "Cross-DINO",
-            others={"swin_t": {"output_norms": True, "beta": 0.1}},
+            others={"swin_t": {"output_norms": True, "beta": 0.1}, "strip_t": {}},
             nano={"beta": 0.1},
         ),
     ),

@@ -1,7 +1,6 @@
 """PaQ-DETR: queries mixed from shared patterns by what the image shows, and objects that several queries answer for.
 
-Zhang et al., "PaQ-DETR: Learning Pattern and Quality-Aware Dynamic Queries for Object Detection", CVPR 2026 (arXiv
-2603.06917); no code is public. Two additions to any deformable detector of this family, here to those of the
+"PaQ-DETR", CVPR 2026 (arXiv 2603.06917); no code is public. Two additions to any deformable detector of this family, here to those of the
 Relation-DETR repository, whose files (deformable_detr.py, dab_deformable_detr.py, dn_deformable_detr.py, dino_plus.py)
 show everything else, `parity` included:
 
@@ -58,7 +57,7 @@ class PatternConfig:
     number: 150 to 200 are best on COCO (paper, figure 3a). source: "pattern", or "pattern_static" with a learned row of
     each query's own added (ours). head: "factorized" of this rank, since the paper's cost table (+1.8 M parameters) has
     no room for a "dense" one (34.7 M at 900 queries). extractor_width: fits the same table. dilations: None = 1, 2, 4
-    ... from the finest level on (the fork's). extractor_norm: "none", since others make the mixture depend on padding.
+    ... from the finest level on (the fork's). extractor_norm: "none", since the paper lists none.
     fusion, fusion_attention, fusion_skip, temperature: see PatternMixing. keep_indicator: patterns are one channel
     narrower and end with DN-DETR's zero (the fork leaves it out). diversity: weight of the loss that pushes patterns
     apart (0.2 is best, 0 loses 0.6 AP); diversity_form: see PatternDiversity; reports of the paper differ.
@@ -78,6 +77,13 @@ class PatternConfig:
     keep_indicator: bool = False
     diversity: float = 0.2
     diversity_form: Literal["abs", "signed", "sq"] = "abs"
+
+    def __post_init__(self) -> None:
+        if self.keep_indicator and self.source == "pattern_static":
+            raise ValueError(
+                "expected keep_indicator or source='pattern_static' in model.patterns, got both: learned rows would "
+                "add to the indicator"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Two ideas of papers that never met: LSQ-DETR's counted, stratified queries with PaQ-DETR's shared patterns.
 
-Zhang et al., "PaQ-DETR", CVPR 2026, names a fixed number of queries as a limit of its own; Huang et al., "DQ-DETR",
+"PaQ-DETR" (CVPR 2026, arXiv 2603.06917) names a fixed number of queries as a limit of its own; Huang et al., "DQ-DETR",
 ECCV 2024, and LSQ-DETR (released code of 2026) count the objects first. Against models/lsq_detr.py: queries contain
 mixtures of patterns, not what was encoded where they start, and intermediate layers are supervised one to many. With a
 counted budget an image uses the first rows of the mixture only; so that all of them learn, whatever was counted, half

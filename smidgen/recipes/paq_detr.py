@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from smidgen.data import Augmentation
-from smidgen.recipes.experiment import DataConfig, EvaluationConfig, Experiment, default_experiment
+from smidgen.recipes.experiment import DataConfig, EvaluationConfig, Experiment, default_experiment, with_changes
 from smidgen.training import TrainingConfig
 
 
@@ -43,7 +43,9 @@ def coco_hybrid(system: str = "paq_dino_r50", data: Path = Path("coco")) -> Expe
     smidgen train paq_dino_r50 --recipe paq_detr.coco_hybrid --data coco --out runs/paq_coco_hybrid
     """
     experiment = _experiment(system, data, epochs=12, drop=10)
-    return replace(experiment, model=replace(experiment.model, hybrid_queries=1500))
+    if not hasattr(experiment.model, "hybrid_queries"):  # a baseline to compare with, which has no such branch
+        return experiment
+    return with_changes(experiment, {"model": {"hybrid_queries": 1500}})
 
 
 def csd(system: str = "paq_dino_r50", data: Path = Path("csd")) -> Experiment:
