@@ -59,7 +59,8 @@ class ReceptiveField:
         if not rings[-1]:
             return 0
         ring = int(np.searchsorted(rings, share * rings[-1] * (1 - 1e-12)))
-        return min(2 * ring + 1, max(self.contribution.shape))
+        longest: int = max(self.contribution.shape)
+        return min(2 * ring + 1, longest)
 
     def _ring(self) -> npt.NDArray[np.int64]:
         """Chessboard distance of every pixel from the center."""
