@@ -1,8 +1,8 @@
 """PaQ-DETR: queries mixed from shared patterns by what the image shows, and objects that several queries answer for.
 
-"PaQ-DETR", CVPR 2026 (arXiv 2603.06917); no code is public. Two additions to any deformable detector of this family, here to those of the
-Relation-DETR repository, whose files (deformable_detr.py, dab_deformable_detr.py, dn_deformable_detr.py, dino_plus.py)
-show everything else, `parity` included:
+"PaQ-DETR", CVPR 2026 (arXiv 2603.06917); no code is public. Two additions to any deformable detector of this family,
+here to those of the Relation-DETR repository, whose files (deformable_detr.py, dab_deformable_detr.py,
+dn_deformable_detr.py, dino_plus.py) show everything else, `parity` included:
 
     patterns    mixtures of patterns take the place of the queries' learned, encoded or proposed content; where queries
                 start and how they encode it stays as it is
