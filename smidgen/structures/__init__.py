@@ -3,6 +3,7 @@ padded.
 """
 
 from smidgen.structures.classes import Classes
+from smidgen.structures.dense import Cells, DenseOutput, LevelAnswers
 from smidgen.structures.detections import Detections
 from smidgen.structures.images import ImageBatch
 from smidgen.structures.memory import Memory, evidence_of
@@ -23,13 +24,16 @@ from smidgen.structures.tokens import ActiveTokens, Tokens
 
 __all__ = [
     "ActiveTokens",
+    "Cells",
     "Classes",
     "DenoisingPredictions",
+    "DenseOutput",
     "Detections",
     "DetectorOutput",
     "FeaturePyramid",
     "ImageBatch",
     "LayerAnswer",
+    "LevelAnswers",
     "Matches",
     "Memory",
     "OneToManyPredictions",
