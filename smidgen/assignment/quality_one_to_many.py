@@ -40,11 +40,13 @@ ROUNDING_GUARD = 1e-6  # sums that are whole or half up to the noise of floating
 class Ownership:
     """What was decided for one image.
 
-    owner: for each query the object it answers for, or -1. positives: for each object how many queries it asked for;
-    conflicts may leave it fewer. score_sum: the sum of its best qualities. quality: queries x objects.
+    owner: for each query the object it answers for, or -1. claims: for each query how many objects asked for it.
+    positives: for each object how many queries it asked for; conflicts may leave it fewer. score_sum: the sum of its
+    best qualities. quality: queries x objects.
     """
 
     owner: NDArray[np.int64]
+    claims: NDArray[np.int64]
     positives: NDArray[np.int64]
     score_sum: NDArray[np.float64]
     quality: NDArray[np.float64]
@@ -84,10 +86,13 @@ class QualityOneToMany:
         if self.num_candidates < 1 or self.min_positives < 0 or self.quality_per_positive <= 0:
             raise ValueError(
                 "expected num_candidates >= 1, min_positives >= 0 and quality_per_positive > 0, got "
-                f"{self.num_candidates}, {self.min_positives} and {self.quality_per_positive}"
+                f"{self.num_candidates}, {self.min_positives} and {self.quality_per_positive}; change model.quality"
             )
         if self.union_one_to_one and self.select == "hungarian_copies":
-            raise ValueError('expected union_one_to_one with select="topq": copies are matched one to one already')
+            raise ValueError(
+                'expected union_one_to_one with select="topq": copies are matched one to one already; change '
+                "model.quality.select"
+            )
         if self.costs is None and (self.union_one_to_one or self.select == "hungarian_copies"):
             raise ValueError(
                 "expected costs for union_one_to_one and hungarian_copies, got none: pass HungarianAssignment().costs"
@@ -100,9 +105,19 @@ class QualityOneToMany:
         With "topq" every object has a query where there are as many queries as objects. Raises ValueError where an
         existing query's logits or box are not finite.
         """
+        decided = self.decisions(predictions, targets)
+        return collected([_pairs(rows, ownership) for rows, ownership, _ in decided], predictions.logits.device)
+
+    @torch.no_grad()
+    def decisions(
+        self, predictions: Predictions, targets: Sequence[Target]
+    ) -> list[tuple[NDArray[np.int64], Ownership, NDArray[np.float64]]]:
+        """Of each image the indices of the queries that exist, what was decided about them, and their IoU with the
+        objects.
+        """
         check_one_target_per_image(predictions, targets)
         images = zip(*copied_to_host(predictions, self._figures(predictions, targets)), strict=True)
-        return collected([self._pairs(rows, figures) for rows, figures in images], predictions.logits.device)
+        return [(existing, *self._decided(figures[:, existing].astype(np.float64))) for existing, figures in images]
 
     def decide(
         self,
@@ -124,13 +139,15 @@ class QualityOneToMany:
         if self.select == "hungarian_copies":
             positives = _capped(positives, len(iou))
             owner = _matched_with_copies(cost, positives, self.solver)
+            claims = (owner != NOBODY).astype(np.int64)
         else:
             claimed = rank < positives[objects]
+            claims = np.bincount(queries[claimed], minlength=len(iou))
             owner = _owners(queries[claimed], objects[claimed], quality, iou)
             if one_to_one is not None:
                 owner[one_to_one[0]] = one_to_one[1]
             _provide_for_objects_without(owner, quality, iou)
-        return Ownership(owner, positives, score_sum, quality)
+        return Ownership(owner, claims, positives, score_sum, quality)
 
     def _quality(self, iou: NDArray[np.float64], confidence: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.quality == "product":
@@ -179,13 +196,16 @@ class QualityOneToMany:
             return score.amax(dim=1, keepdim=True).expand(-1, len(target))
         return score[:, target.labels]
 
-    def _pairs(self, existing: NDArray[np.int64], figures: NDArray[Any]) -> Pairs:
-        iou, confidence, *costs = figures[:, existing].astype(np.float64)
+    def _decided(self, figures: NDArray[np.float64]) -> tuple[Ownership, NDArray[np.float64]]:
+        iou, confidence, *costs = figures
         cost = costs[0] if costs else None
         one_to_one = self.solver(cost) if self.union_one_to_one and cost is not None else None
-        owner = self.decide(iou, confidence, cost=cost, one_to_one=one_to_one).owner
-        owned = np.flatnonzero(owner != NOBODY)
-        return existing[owned], owner[owned]
+        return self.decide(iou, confidence, cost=cost, one_to_one=one_to_one), iou
+
+
+def _pairs(existing: NDArray[np.int64], ownership: Ownership) -> Pairs:
+    owned = np.flatnonzero(ownership.owner != NOBODY)
+    return existing[owned], ownership.owner[owned]
 
 
 def _iou(boxes_cxcywh: Float[Tensor, "Q 4"], target: Target) -> Float[Tensor, "Q M"]:
@@ -217,10 +237,15 @@ def _provide_for_objects_without(
         available = free if len(free) else np.flatnonzero(owned[owner] > 1)
         if len(available) == 0:
             return  # fewer queries than objects
-        best = available[np.lexsort((-iou[available, needy], -quality[available, needy]))[0]]
+        best = available[_best(quality[available, needy], iou[available, needy])]
         if owner[best] != NOBODY:
             owned[owner[best]] -= 1
         owner[best], owned[needy] = needy, 1
+
+
+def _best(quality: NDArray[np.float64], iou: NDArray[np.float64]) -> int:
+    """Index of the greatest quality; of equals the greatest IoU, then the lowest index."""
+    return int(np.where(quality == quality.max(), iou, -np.inf).argmax())
 
 
 def _capped(positives: NDArray[np.int64], num_queries: int) -> NDArray[np.int64]:

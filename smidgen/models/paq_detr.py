@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from torch import nn
 
-from smidgen.assignment.quality_one_to_many import QualityOneToMany
-from smidgen.losses import SetLoss, VarifocalClassification
+from smidgen.assignment import HungarianAssignment, QualityOneToMany
+from smidgen.losses import PairWeighting, SetLoss, VarifocalClassification
+from smidgen.losses.overlap_weighting import OverlapWeighting
 from smidgen.losses.pattern_diversity import PatternDiversity
 from smidgen.losses.set_loss import EvidenceTerm
 from smidgen.models.config import BackboneConfig, SetLossConfig, TransformerConfig
@@ -84,16 +85,22 @@ class PatternConfig:
                 "expected keep_indicator or source='pattern_static' in model.patterns, got both: learned rows would "
                 "add to the indicator"
             )
+        for name in ("number", "rank", "extractor_width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"expected at least 1, got {getattr(self, name)}; change model.patterns.{name}")
+        if self.diversity < 0:
+            raise ValueError(f"expected a weight of at least 0, got {self.diversity}; change model.patterns.diversity")
 
 
 @dataclass(frozen=True, kw_only=True)
 class QualityConfig:
-    """How intermediate layers are supervised one to many; all but the last three fields are QualityOneToMany's.
+    """How intermediate layers are supervised one to many; all but the last four fields are QualityOneToMany's.
 
     supervised: "auxiliary" layers (paper), or "auxiliary_and_proposals" (fork). mode: the rule "replaces" one-to-one
     matching there (fork), or "both" supervise, which is a literal reading of the paper's sum of losses and teaches
     contradicting classes. normalizer: sums are divided by the number of "objects" (fork), so that losses grow with the
-    number of positives, or by that of "positives" (H-DETR).
+    number of positives, or by that of "positives" (H-DETR). box_weight: the box losses of these sets' positives count
+    alike ("none", the paper names no weight), or by the pair's "iou" (losses/overlap_weighting.py).
     """
 
     confidence_weight: float = 0.4
@@ -109,6 +116,23 @@ class QualityConfig:
     supervised: Literal["auxiliary", "auxiliary_and_proposals"] = "auxiliary"
     mode: Literal["replaces", "both"] = "replaces"
     normalizer: Literal["objects", "positives"] = "objects"
+    box_weight: Literal["none", "iou"] = "none"
+
+    def __post_init__(self) -> None:
+        self.rule(HungarianAssignment())  # raises ValueError where there is no such rule
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """Names of the sets that the rule supervises."""
+        decoder = "quality" if self.mode == "both" else "auxiliary"
+        return (decoder, "proposals") if self.supervised == "auxiliary_and_proposals" else (decoder,)
+
+    def rule(self, one_to_one: HungarianAssignment) -> QualityOneToMany:
+        """one_to_one: whose costs decide on copies and on the pairs of the union."""
+        own = {each.name for each in fields(QualityOneToMany)}
+        options = {each.name: getattr(self, each.name) for each in fields(self) if each.name in own}
+        matched = self.union_one_to_one or self.select == "hungarian_copies"
+        return QualityOneToMany(**options, costs=one_to_one.costs if matched else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,22 +254,23 @@ def paq_dino(config: PaQDINOConfig, pretrained: bool = False) -> DETR:
 
 def paq_deformable_detr_criterion(config: PaQDeformableDETRConfig) -> SetLoss:
     """As the others', on every token's proposal as object / no object."""
-    return set_loss(config.loss, log_eps=_log_eps(config), binary_proposals=True, **pattern_and_quality_terms(config))
+    terms = pattern_and_quality_terms(config, log_eps=_log_eps(config))
+    return set_loss(config.loss, binary_proposals=True, **terms)
 
 
 def paq_dab_deformable_detr_criterion(config: PaQDABDeformableDETRConfig) -> SetLoss:
     """Varifocal, L1, GIoU and diversity losses; intermediate layers one to many."""
-    return set_loss(config.loss, log_eps=_log_eps(config), **pattern_and_quality_terms(config))
+    return set_loss(config.loss, **pattern_and_quality_terms(config, log_eps=_log_eps(config)))
 
 
 def paq_dn_deformable_detr_criterion(config: PaQDNDeformableDETRConfig) -> SetLoss:
     """Varifocal, L1, GIoU and diversity losses; intermediate layers one to many."""
-    return set_loss(config.loss, log_eps=_log_eps(config), **pattern_and_quality_terms(config))
+    return set_loss(config.loss, **pattern_and_quality_terms(config, log_eps=_log_eps(config)))
 
 
 def paq_dino_criterion(config: PaQDINOConfig) -> SetLoss:
     """Varifocal, L1, GIoU and diversity losses; intermediate layers one to many."""
-    return set_loss(config.loss, log_eps=_log_eps(config), **pattern_and_quality_terms(config))
+    return set_loss(config.loss, **pattern_and_quality_terms(config, log_eps=_log_eps(config)))
 
 
 def of_baseline(kind: type[Baseline], config: Any) -> Baseline:
@@ -282,7 +307,12 @@ def with_patterns(stages: Mapping[str, Any], config: Any, num_rows: int) -> dict
 
 def hybrid_branch(config: Any, score: Literal["max", "first"] = "max") -> dict[str, nn.Module]:
     """H-DETR's stage by `config.hybrid_queries`, 0 = none."""
-    if not config.hybrid_queries:
+    if config.hybrid_queries < 0 or config.hybrid_repeats < 1:
+        raise ValueError(
+            "expected model.hybrid_queries of at least 0 and model.hybrid_repeats of at least 1, got "
+            f"{config.hybrid_queries} and {config.hybrid_repeats}"
+        )
+    if config.hybrid_queries == 0:
         return {}
     content = LearnedContent(config.hybrid_queries, config.transformer.width)
     branch = HybridQueries(
@@ -291,40 +321,35 @@ def hybrid_branch(config: Any, score: Literal["max", "first"] = "max") -> dict[s
     return {"one_to_many": branch}
 
 
-def pattern_and_quality_terms(config: Any) -> dict[str, Any]:
-    """What PaQ-DETR adds to `set_loss`: the class loss, the rules of intermediate layers, the patterns' diversity."""
+def pattern_and_quality_terms(config: Any, weighting: PairWeighting | None = None, **matching: Any) -> dict[str, Any]:
+    """What PaQ-DETR adds to `set_loss`: the class loss, the rules of intermediate layers, the patterns' diversity.
+
+    weighting: of the system's box losses. matching: options of its one-to-one matching, such as `log_eps`.
+    """
     terms: list[tuple[float, EvidenceTerm]] = []
     if config.patterns is not None:
         terms.append((config.patterns.diversity, PatternDiversity(form=config.patterns.diversity_form)))
+    quality: QualityConfig | None = config.quality
+    if quality is not None and quality.box_weight == "iou":
+        weighting = OverlapWeighting(sets=quality.sets, also=weighting)
     return {
         "classification": VarifocalClassification() if config.classification == "varifocal" else None,
         "evidence_terms": terms,
-        **_rules(config),
+        "weighting": weighting,
+        **matching,
+        **({} if quality is None else _rules(quality, one_to_one(config.loss, **matching))),
     }
 
 
-def _rules(config: Any) -> dict[str, Any]:
-    """One to many where `config.quality` says so."""
-    quality: QualityConfig | None = config.quality
-    if quality is None:
-        return {}
-    sets = ["auxiliary"] + (["proposals"] if quality.supervised == "auxiliary_and_proposals" else [])
-    rule = _quality_rule(quality, config)
-    if quality.mode == "both":
-        rules: dict[str, Any] = {"further_assignments": {"quality": rule}}
-        rules["assignments"] = {name: rule for name in sets if name != "auxiliary"}
-        sets = ["quality", *sets[1:]]
-    else:
-        rules = {"assignments": dict.fromkeys(sets, rule)}
-    return rules | ({"averaged_over_matches": sets} if quality.normalizer == "positives" else {})
-
-
-def _quality_rule(quality: QualityConfig, config: Any) -> QualityOneToMany:
-    own = {each.name for each in fields(QualityOneToMany)}
-    options = {each.name: getattr(quality, each.name) for each in fields(quality) if each.name in own}
-    matched = quality.union_one_to_one or quality.select == "hungarian_copies"
-    costs = one_to_one(config.loss, log_eps=_log_eps(config)).costs if matched else None
-    return QualityOneToMany(**options, costs=costs)
+def _rules(quality: QualityConfig, matching: HungarianAssignment) -> dict[str, Any]:
+    """One to many where `quality` says so."""
+    rule = quality.rule(matching)
+    averaged = quality.sets if quality.normalizer == "positives" else ()
+    return {
+        "assignments": {name: rule for name in quality.sets if name != "quality"},
+        "further_assignments": {name: rule for name in quality.sets if name == "quality"},
+        "averaged_over_matches": averaged,
+    }
 
 
 def _built(stages: Mapping[str, Any], config: Any) -> DETR:

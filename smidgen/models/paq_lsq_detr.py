@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from smidgen.losses import SetLoss
 from smidgen.losses.object_count import ObjectCountLoss
@@ -73,11 +73,7 @@ def paq_lsq_detr(config: PaQLSQDETRConfig, pretrained: bool = False) -> DETR:
 
 def paq_lsq_detr_criterion(config: PaQLSQDETRConfig) -> SetLoss:
     """LSQ-DETR's losses with PaQ-DETR's class loss, rules and diversity."""
-    added: dict[str, Any] = pattern_and_quality_terms(config)
-    added["evidence_terms"] = [(1.0, ObjectCountLoss()), *added["evidence_terms"]]
-    return set_loss(
-        config.loss,
-        giou_eps=1e-6 if config.parity else 0.0,
-        weighting=scale_weighting(of_baseline(LSQDETRConfig, config)),
-        **added,
-    )
+    weighting = scale_weighting(of_baseline(LSQDETRConfig, config))
+    terms = pattern_and_quality_terms(config, weighting, giou_eps=1e-6 if config.parity else 0.0)
+    terms["evidence_terms"] = [(1.0, ObjectCountLoss()), *terms["evidence_terms"]]
+    return set_loss(config.loss, **terms)

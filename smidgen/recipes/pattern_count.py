@@ -60,7 +60,8 @@ def choose_patterns(
     weights = list(working_weights(model, dataset, batch_size))
     usage = pattern_usage(weights)
     effective = effective_patterns(usage).item()
-    chosen = number or advised(len(usage), effective, (usage > usage.mean()).sum().item())
+    above = (usage > usage.mean()).sum().item()
+    chosen = advised(len(usage), effective, above) if number is None else number
     count = PatternCount(
         patterns=len(usage), effective=effective, chosen=chosen, queries=sum(len(rows[0]) for rows in weights)
     )

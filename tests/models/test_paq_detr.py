@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from smidgen.assignment import HungarianAssignment
 from smidgen.assignment.quality_one_to_many import QualityOneToMany
+from smidgen.checkpoints import load, save
 from smidgen.models import create_criterion, create_model
 from smidgen.models.detr import DETR
 from smidgen.models.dino_plus import DINOPlusConfig
@@ -102,6 +104,53 @@ def test_options_of_the_supervision_reach_the_loss() -> None:
     assert averaged.averaged_over_matches == {"auxiliary"}
     copies = create_criterion(_model("paq_dino_nano", quality={"select": "hungarian_copies"}))
     assert copies.assignments["auxiliary"].costs is not None
+
+
+def test_boxes_of_the_one_to_many_layers_may_weigh_their_overlap() -> None:
+    def losses(**quality: Any) -> dict[str, float]:
+        model = _model("paq_dino_nano", quality=quality)
+        output = model(ImageBatch.collate([IMAGE]))
+        return {name: value.item() for name, value in create_criterion(model)(output, [TARGET], 0.0).items()}
+
+    alike, weighted = losses(), losses(box_weight="iou")
+    assert 0 <= weighted["giou_0"] < alike["giou_0"] and 0 <= weighted["l1_1"] < alike["l1_1"]
+    assert weighted["giou"] == alike["giou"] and weighted["l1_proposals"] == alike["l1_proposals"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"patterns": {"number": 0}}, "model.patterns.number"),
+        ({"patterns": {"rank": 0}}, "model.patterns.rank"),
+        ({"patterns": {"diversity": -1.0}}, "model.patterns.diversity"),
+        ({"quality": {"num_candidates": 0}}, "change model.quality"),
+        ({"quality": {"select": "hungarian_copies", "union_one_to_one": True}}, "model.quality.select"),
+        ({"hybrid_queries": -1}, "model.hybrid_queries"),
+    ],
+)
+def test_settings_that_make_no_model_are_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        create_model("paq_dino_nano", num_classes=4, **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("paq_deformable_detr_nano", {"patterns": {"source": "pattern_static"}}),
+        ("paq_dab_deformable_detr_nano", {"patterns": {"head": "dense", "fusion": "mean"}}),
+        ("paq_dn_deformable_detr_nano", {"patterns": {"keep_indicator": True, "extractor_norm": "batch"}}),
+        ("paq_dino_nano", {"hybrid_queries": 30, "quality": {"union_one_to_one": True}}),
+        ("paq_lsq_detr_nano", {"patterns": None, "quality": None}),
+        ("paq_lsq_detr_nano", {"quality": {"box_weight": "iou", "mode": "both"}}),
+    ],
+)
+@torch.no_grad()
+def test_a_saved_model_is_the_same_model(name: str, settings: dict[str, Any], tmp_path: Path) -> None:
+    model = create_model(name, num_classes=4, **settings).eval()
+    save(model, tmp_path)
+    loaded = load(tmp_path)
+    assert loaded.config == model.config
+    assert _same(loaded(ImageBatch.collate([IMAGE])), model(ImageBatch.collate([IMAGE])))
 
 
 def test_the_branch_of_h_detr_is_trained_and_not_asked_in_evaluation() -> None:

@@ -66,6 +66,8 @@ def test_more_patterns_answer_as_the_fewer_did(dataset: DetectionDataset) -> Non
 def test_what_cannot_be_chosen_is_refused(dataset: DetectionDataset) -> None:
     with pytest.raises(ValueError, match="at most 16"):
         choose_patterns(_model(dataset, number=8), dataset, number=17)
+    with pytest.raises(ValueError, match="between 1 and 8"):
+        choose_patterns(_model(dataset, number=8), dataset, number=0)
     with pytest.raises(ValueError, match="mixes patterns"):
         choose_patterns(create_model("dino_nano", classes=dataset.classes, num_queries=20), dataset)
 
