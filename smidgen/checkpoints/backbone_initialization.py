@@ -144,14 +144,22 @@ def _own_name(model: nn.Module) -> str:
 
 
 def _remark(model: nn.Module, classifier: Classifier) -> str:
-    """Pixels must be normalized as the features learned them."""
-    own = getattr(getattr(model, "config", None), "preprocessing", None)
-    if own is None or (tuple(own.mean), tuple(own.std)) == (classifier.mean, classifier.std):
-        return ""
-    return (
-        f"Warning: the classifier saw pixels of mean {classifier.mean} and std {classifier.std}; set "
-        "model.preprocessing.mean and std to them"
-    )
+    """Pixels must be normalized, and Strip-MLP's crops be planned, as the features learned them."""
+    config = getattr(model, "config", None)
+    pixels, body = getattr(config, "preprocessing", None), _network(model)
+    remarks = []
+    if pixels is not None and (tuple(pixels.mean), tuple(pixels.std)) != (classifier.mean, classifier.std):
+        remarks.append(
+            f"Warning: the classifier saw pixels of mean {classifier.mean} and std {classifier.std}; set "
+            "model.preprocessing.mean and std to them"
+        )
+    rounding = classifier.options.get("rounding")
+    if rounding is not None and rounding != getattr(body, "rounding", rounding):
+        remarks.append(
+            f"Warning: the weights learned with crops planned by the rounding {rounding!r}; set "
+            f"model.backbone.options.rounding={rounding}"
+        )
+    return "\n  ".join(remarks)
 
 
 def _listed(names: Sequence[str]) -> str:

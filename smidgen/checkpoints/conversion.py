@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from smidgen.checkpoints.classification import save_classifier
 from smidgen.checkpoints.counting_layouts import DQ_DETR, LSQ_DETR
 from smidgen.checkpoints.detr_layouts import (
     IDEA_DINO,
@@ -28,10 +29,12 @@ from smidgen.checkpoints.official_classes import NAMES_TENSOR, Labels, classes_i
 from smidgen.checkpoints.official_file import read_official
 from smidgen.checkpoints.renaming import Layout, from_official, left_over
 from smidgen.checkpoints.salience_layout import SALIENCE_DETR
+from smidgen.checkpoints.strip_mlp_layout import STRIP_MLP, strip_mlp_classifier
 from smidgen.checkpoints.transformers_deformable_detr import (
     TRANSFORMERS_DEFORMABLE_DETR,
     TRANSFORMERS_DEFORMABLE_DETR_REFINE,
 )
+from smidgen.features.strip_mlp import SIZES as CLASSIFIERS
 from smidgen.models import CATALOGUE, configure, create_model
 from smidgen.structures import Classes
 
@@ -99,14 +102,18 @@ def convert(
 ) -> ConversionReport:
     """Write an official checkpoint (.pth, .pt, .bin, .safetensors) to the folder `out` in our format.
 
-    system: a catalogue name without its size (which then is r50), or with it. classes: names of the outputs, or a COCO
+    system: a catalogue name without its size (which then is r50), or with it; or strip_mlp_t and its sizes, whose file
+    becomes an image classifier, a detector's backbone with `--init`. classes: names of the outputs, or a COCO
     json that has them; see `output_classes` for `labels`; without it the names in the file, where it has any. settings:
     fields of the configuration that the shapes do not tell, for example `num_queries` of two-stage systems,
     `count_thresholds` and `budgets` or `transformer={"num_heads": 4}`; they win over what was told.
     Errors: ValueError for an unknown system, a file of another one, and files that are damaged or would run code;
     OSError where `out` cannot be written.
     """
-    file, (name, family) = Path(file), _named(system)
+    file = Path(file)
+    if system in CLASSIFIERS:
+        return _convert_classifier(file, system, Path(out), classes, labels, settings)
+    name, family = _named(system)
     official = read_official(file)
     layout = _recognized(file, official, family)
     sizes = _sizes(file, layout, official, name, settings)
@@ -132,13 +139,39 @@ def convert(
     )
 
 
+def _convert_classifier(
+    file: Path,
+    name: str,
+    out: Path,
+    classes: Classes | Path | str | None,
+    labels: Labels,
+    settings: Mapping[str, Any],
+) -> ConversionReport:
+    """Strip-MLP as a folder of `checkpoints/classification.py`; its file tells all there is to know."""
+    if settings:
+        raise ValueError(f"expected no settings for {name}, whose file tells everything, got {', '.join(settings)}")
+    official = read_official(file)
+    network, classifier = strip_mlp_classifier(file, official, name, classes, labels)
+    save_classifier(network, classifier, out)
+    return ConversionReport(
+        folder=out,
+        model=name,
+        source=STRIP_MLP.source,
+        sizes={},
+        num_classes=len(classifier.class_names),
+        num_tensors=len(network.state_dict()),
+        ignored=left_over(STRIP_MLP, network, official),
+    )
+
+
 def _named(system: str) -> tuple[str, str]:
     """Catalogue name, and the system it is a size of."""
     if system in OFFICIAL_LAYOUTS:
         return system + _DEFAULT_SIZE, system
     families = [family for family in OFFICIAL_LAYOUTS if system in CATALOGUE and system.startswith(f"{family}_")]
     if not families:
-        raise ValueError(f"expected a system with official releases ({', '.join(OFFICIAL_LAYOUTS)}), got {system!r}")
+        released = ", ".join([*OFFICIAL_LAYOUTS, *CLASSIFIERS])
+        raise ValueError(f"expected a system with official releases ({released}), got {system!r}")
     return system, max(families, key=len)
 
 
