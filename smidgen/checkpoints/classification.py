@@ -57,7 +57,10 @@ def create_classifier(classifier: Classifier) -> nn.Module:
             classifier.architecture, pretrained=False, num_classes=len(classifier.class_names), **options
         )
     except TypeError as error:
-        raise ValueError(f"{classifier.architecture} does not take these options: {error}") from error
+        raise ValueError(
+            f"{classifier.architecture} cannot be built with norm={classifier.norm!r} and "
+            f"options={dict(classifier.options)}: {error}; change model.norm or model.options"
+        ) from error
     return network
 
 

@@ -126,6 +126,7 @@ class StripMLP(nn.Module):
     def stages(self, images: Float[Tensor, "B C H W"]) -> Iterator[Float[Tensor, "B _ _ _"]]:
         """Maps of the four stages, each computed when it is asked for; the last one before the final norm."""
         _check_size(images)
+        self._check_statistics(images)
         first = self._mixed(0, self.blocks1, self.patch_embed(images))
         yield first
         entering = self.merging1(first)
@@ -193,6 +194,16 @@ class StripMLP(nn.Module):
         channels, grid = self.size.channels[stage], self.size.grids[stage]
         groups = self.size.groups_of(channels)
         return nn.ModuleList(StripMLPBlock(channels, grid, groups, drop_path) for _ in range(self.size.depths[stage]))
+
+    def _check_statistics(self, images: Tensor) -> None:
+        """Errors: ValueError where a batch norm in training would see one cell, whose deviation is 0."""
+        learns = hasattr(self, "norm") and self.norm.training
+        if learns and len(images) * (images.shape[-2] // STRIDES[-1]) * (images.shape[-1] // STRIDES[-1]) < 2:
+            raise ValueError(
+                "expected at least two cells at stride 32 to train Strip-MLP's batch norms, got one image of "
+                f"{images.shape[-2]} x {images.shape[-1]} pixels; use more or larger images per batch, or keep the "
+                "statistics (model.backbone.norm=frozen of a detector)"
+            )
 
     def _mixed(self, stage: int, blocks: nn.ModuleList, features: Tensor) -> Tensor:
         shape = (features.shape[-2], features.shape[-1])
@@ -263,7 +274,8 @@ def _check_size(images: Tensor) -> None:
     if min(height, width) < 32:
         raise ValueError(
             f"expected images of at least 32 x 32 pixels for Strip-MLP, got {height} x {width}; "
-            "enlarge them, or pad the batch (model.preprocessing.pad_multiple=32)"
+            "enlarge them (a classifier's augmentation.image_size), or pad the batch (a detector's "
+            "model.preprocessing.pad_multiple=32)"
         )
 
 

@@ -132,6 +132,6 @@ def box_size(boxes_cxcywh: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape"]
 
 
 def _mean_where(values: Float[Tensor, "*shape"], positive: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
-    """Mean over this process's positives; 1 where there are none."""
+    """Mean over this process's positives, as far as it can be divided by; where there are none, nobody reads it."""
     mean = (values * positive).sum() / positive.sum().clamp(min=1)
     return mean.clamp(min=SMALLEST_SIZE)

@@ -258,24 +258,27 @@ def _order(config: ClassificationTraining, files: LabeledFiles, accelerator: Acc
 
 
 def _open_run(request: ClassificationRequest, accelerator: Accelerator) -> RunFolder:
-    """The run folder, made by the main process, with what was asked and what it runs on."""
+    """The run folder, made by the main process."""
     with accelerator.main_process_first():
-        run = open_run(request.out, request.resume)
-    if accelerator.is_main_process:
-        run.write_json("environment.json", describe_environment(accelerator))
-        if request.experiment is not None:
-            run.write_yaml("experiment.yaml", request.experiment)
-    return run
+        return open_run(request.out, request.resume)
 
 
 def _begin(session: ClassificationSession, request: ClassificationRequest, state: Mapping[str, Any] | None) -> None:
-    """Say what will be trained, then seed the run or set it to where it stopped."""
+    """Say what will be trained, then seed the run or set it to where it stopped.
+
+    What was asked is written only when it was found possible: a run refused to resume must be able to resume as it was.
+    """
     seed_everything(session.config.seed + session.accelerator.process_index)
     session.say(_introduction(session))
     if state is not None:
         _restore(session, state)
         session.say(f"resuming after step {session.position.step}")
-    if request.resume and session.is_main:
+    if not session.is_main:
+        return
+    session.run.write_json("environment.json", describe_environment(session.accelerator))
+    if request.experiment is not None:
+        session.run.write_yaml("experiment.yaml", request.experiment)
+    if request.resume:
         session.run.forget_after(session.position.step)
 
 
@@ -309,21 +312,25 @@ def _restore(session: ClassificationSession, state: Mapping[str, Any]) -> None:
 def _check_resumable(session: ClassificationSession, state: Mapping[str, Any]) -> None:
     """Errors: ValueError where the saved place means nothing here. Changed settings are only warned of."""
     for name, value in _place(session).items():
-        if state.get(name) != value:
+        if state.get(name, value) != value:
             raise ValueError(
                 f"expected {name} as in the run so far ({state.get(name)}), got {value}; resume with the same network, "
                 "data, batch size and processes, or start another run"
             )
-    for name, value in asdict(session.config).items():
-        before = state["config"].get(name, value)
-        if before != value and name not in _UNCOMPARED:
-            session.say(f"Warning: training.{name} was {before!r} and is {value!r} from here on")
+    for group, settings in _settings(session).items():
+        earlier = state.get(group, {})
+        for name, value in settings.items():
+            before = earlier.get(name, value)
+            if before != value and name not in _UNCOMPARED:
+                session.say(f"Warning: {group}.{name} was {before!r} and is {value!r} from here on")
 
 
 def _place(session: ClassificationSession) -> dict[str, Any]:
     """What gives the position its meaning."""
     return {
         "architecture": session.classifier.architecture,
+        "norm": session.classifier.norm,
+        "options": dict(session.classifier.options),
         "classes": list(session.classifier.class_names),
         "training images": len(session.batches.files),
         "batches per epoch": len(session.batches),
@@ -331,11 +338,16 @@ def _place(session: ClassificationSession) -> dict[str, Any]:
     }
 
 
+def _settings(session: ClassificationSession) -> dict[str, dict[str, Any]]:
+    """What may change from one part of a run to the next."""
+    return {"training": asdict(session.config), "augmentation": asdict(session.batches.augmentation)}
+
+
 def _state(session: ClassificationSession, random: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "format": _FORMAT,
         **_place(session),
-        "config": asdict(session.config),
+        **_settings(session),
         "position": asdict(session.position),
         "model": session.network.state_dict(),
         "optimizer": session.optimizer.state_dict(),

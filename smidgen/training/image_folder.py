@@ -56,9 +56,15 @@ class LabeledBatch:
 def open_image_folder(data: Path) -> tuple[LabeledFiles, LabeledFiles]:
     """Training and validation images; both with the class indices of the training folder.
 
-    Errors: ValueError where the layout is another, a split is empty, or only the validation has a class.
+    Errors: ValueError where the layout is another, a split is empty, there is one class only, or only the validation
+    has a class.
     """
     training = _scanned(data / "train")
+    if len(training.class_names) < 2:
+        raise ValueError(
+            f"expected images of at least two classes in {training.root}/<class>/, got only "
+            f"{training.class_names[0]}; with one class there is nothing to learn"
+        )
     found = _scanned(data / "val")
     unknown = sorted(set(found.class_names) - set(training.class_names))
     if unknown:

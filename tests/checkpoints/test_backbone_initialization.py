@@ -146,5 +146,9 @@ def test_classifiers_and_detectors_are_told_apart(tmp_path: Path) -> None:
 def test_unknown_architectures_and_options_are_refused() -> None:
     with pytest.raises(ValueError, match="expected a model name of timm, or strip_mlp_t"):
         create_classifier(classifier("resnet_of_nobody"))
-    with pytest.raises(ValueError, match="resnet10t does not take these options"):
+    with pytest.raises(
+        ValueError, match=r"resnet10t cannot be built with .*paint.*; change model.norm or model.options"
+    ):
         create_classifier(classifier(norm="batch", options={"paint": 3}))
+    with pytest.raises(ValueError, match=r"strip_mlp_nano cannot be built with norm='group'"):
+        create_classifier(classifier("strip_mlp_nano"))

@@ -112,7 +112,7 @@ def test_other_files_are_refused(
 
 def test_settings_that_mean_nothing_are_refused(network: StripMLP, tmp_path: Path) -> None:
     file = written(tmp_path, dict(network.state_dict()))
-    with pytest.raises(ValueError, match="expected no settings for strip_mlp_nano, .* got num_queries"):
+    with pytest.raises(ValueError, match=r"expected no settings for strip_mlp_nano, .* got num_queries"):
         convert(file, "strip_mlp_nano", tmp_path / "ours", num_queries=3)
 
 

@@ -84,6 +84,36 @@ def test_smaller_images_are_an_error_that_says_so() -> None:
         StripMLP(SIZES["strip_mlp_nano"])(torch.zeros(1, 3, 31, 64))
 
 
+@pytest.mark.parametrize(("images", "side", "answered"), [(1, 32, False), (1, 63, False), (2, 32, True), (1, 64, True)])
+def test_batch_norms_that_learn_need_more_than_one_cell(images: int, side: int, answered: bool) -> None:
+    network, pixels = StripMLP(SIZES["strip_mlp_nano"]), torch.randn(images, 3, side, side)
+    assert network.eval()(pixels).isfinite().all()
+    if answered:
+        assert network.train()(pixels).isfinite().all()
+        return
+    with pytest.raises(ValueError, match=rf"at least two cells at stride 32 .*got one image of {side} x {side} pixels"):
+        network.train()(pixels)
+
+
+def test_one_cell_is_enough_where_statistics_stay_or_the_last_stage_is_not_read() -> None:
+    image = torch.randn(1, 3, 32, 32)
+    for backbone in (StripMLPBackbone("strip_mlp_nano"), StripMLPBackbone("strip_mlp_nano", (8, 16), norm="batch")):
+        assert all(level.isfinite().all() for level in backbone.train()(batch_of(image)).levels)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_lower_precision_stays_close(dtype: torch.dtype) -> None:
+    network, image = StripMLP(SIZES["strip_mlp_nano"]).eval(), torch.randn(2, 3, 96, 160)
+    for name, weight in network.named_parameters():
+        if ".grn." in name:
+            nn.init.normal_(weight)
+    with torch.no_grad():
+        expected = network(image)
+        with torch.autocast("cpu", dtype=dtype):
+            found = network(image)
+    assert (found.float() - expected).abs().max() < 0.05 * expected.abs().max()
+
+
 def test_timm_makes_a_classifier_and_a_pyramid_that_ends_after_the_final_norm() -> None:
     network = timm.create_model("strip_mlp_nano", num_classes=3, in_chans=3).eval()
     features = timm.create_model("strip_mlp_nano", features_only=True).eval()

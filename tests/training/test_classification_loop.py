@@ -149,6 +149,31 @@ def test_runs_are_not_mixed(data: Path, tmp_path: Path) -> None:
     assert "training.clip_norm was 5.0 and is 1.0" in (tmp_path / "run" / "log.txt").read_text()
 
 
+def test_a_refused_resumption_leaves_the_run_as_it_was(data: Path, straight: Path) -> None:
+    for config, settings, message in (
+        (replace(CONFIG, batch_size=9), TINY, "expected batches per epoch"),
+        (CONFIG, replace(TINY, options={**TINY.options, "stem_width": 16}), "expected options as in the run so far"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train_classifier(
+                settings,
+                data,
+                straight,
+                augmentation=SMALL_IMAGES,
+                config=config,
+                resume=True,
+                device="cpu",
+                experiment={"data": "elsewhere"},
+            )
+    assert straight.joinpath("experiment.yaml").read_text() == "data: here\n"
+
+
+def test_other_augmentation_is_warned_of(data: Path, tmp_path: Path) -> None:
+    fit(data, tmp_path / "run", replace(CONFIG, epochs=1))
+    fit(data, tmp_path / "run", replace(CONFIG, epochs=1), augmentation=replace(SMALL_IMAGES, flip=0.0), resume=True)
+    assert "augmentation.flip was 0.5 and is 0.0" in (tmp_path / "run" / "log.txt").read_text()
+
+
 def test_divergence_stops_before_the_weights_are_spoiled(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,14 @@ def test_labels_are_the_places_of_the_training_folders(folder: Path) -> None:
     assert {Path(file).parent.name: label for file, label in validation.files} == {"green": 1, "red": 2}
 
 
+def test_a_single_class_is_refused(folder: Path) -> None:
+    """Its loss would be 0 and its top-1 accuracy 1 from the first step on."""
+    for color in ("red", "green"):
+        shutil.rmtree(folder / "train" / color)
+    with pytest.raises(ValueError, match=r"at least two classes in .*train/<class>/, got only blue"):
+        open_image_folder(folder)
+
+
 def test_other_layouts_are_refused(folder: Path) -> None:
     (folder / "val" / "red").rename(folder / "val" / "pink")
     with pytest.raises(ValueError, match=r"expected the classes of .*train.*got others: pink"):
