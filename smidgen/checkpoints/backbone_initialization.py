@@ -40,8 +40,9 @@ class BackboneReport:
 
     def __str__(self) -> str:
         classes = len(self.classifier.class_names)
+        trained = f"trained on {classes} classes" if classes else "without a head"
         lines = [
-            f"Backbone initialized from {self.source}: {self.classifier.architecture} trained on {classes} classes, "
+            f"Backbone initialized from {self.source}: {self.classifier.architecture} {trained}, "
             f"{len(self.copied)} tensors copied",
             f"  {len(self.left_out)} left out (head, unread stages): {_listed(self.left_out)}",
             f"  {self.fresh} tensors of the rest of the detector stay fresh",

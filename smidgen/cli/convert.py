@@ -22,7 +22,13 @@ class Labels(StrEnum):
 
 def convert(
     file: Annotated[Path, typer.Argument(help="Checkpoint of an official release (.pth).")],
-    system: Annotated[str, typer.Option(help="What it is: a model's name without its size, for example dino.")],
+    system: Annotated[
+        str,
+        typer.Option(
+            help="What it is: a model's name without its size, for example dino; or strip_mlp_t and its sizes, whose "
+            "file becomes a classifier for `smidgen train --init`."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for model.safetensors and config.json.")],
     classes: Annotated[
         Path | None,

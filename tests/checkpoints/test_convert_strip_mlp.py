@@ -75,6 +75,7 @@ def test_a_detector_starts_from_it_and_other_crops_are_warned_of(
     detector = create_model("cross_dino_nano", num_classes=3, backbone=backbone)
     report = initialize(detector, tmp_path / "ours")
     assert ("model.backbone.options.rounding=half_even" in str(report)) == warned
+    assert "strip_mlp_nano without a head" in str(report)
     assert isinstance(detector.backbone, StripMLPBackbone)
     assert torch.equal(detector.backbone.body.norm.running_var, network.norm.running_var)
 

@@ -210,6 +210,16 @@ def test_a_strip_mlp_backbone_trains(norm: str) -> None:
     assert all(parameter.grad is not None for parameter in model.backbone.parameters())
 
 
+@pytest.mark.parametrize("size", [(32, 64), (33, 47), (1, 400)])
+def test_a_strip_mlp_detector_trains_on_odd_sizes(size: tuple[int, int]) -> None:
+    config = _config(backbone=BackboneConfig(name="strip_mlp_nano", norm="batch"))
+    target = Target.of(torch.tensor([[0.0, 0.0, min(size[1], 8.0), min(size[0], 8.0)]]), torch.tensor([1]), size)
+    model = _model(backbone=config.backbone).train()
+    output = model(ImageBatch.collate([_image(*size)], config.preprocessing.pad_multiple), [target])
+    sum(cross_dino_criterion(config)(output, [target], 0.0).values()).backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
 def test_strip_mlp_says_what_it_cannot_do() -> None:
     with pytest.raises(RuntimeError, match="expected pretrained=False for 'strip_mlp_t'"):
         cross_dino(_config(backbone=STRIP_T), pretrained=True)
