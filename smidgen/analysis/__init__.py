@@ -11,6 +11,7 @@ from smidgen.analysis.report import Figure, Report, Section, picture_source, ren
 if TYPE_CHECKING:
     from smidgen.analysis.class_activation import ClassActivation, class_activation_picture
     from smidgen.analysis.count_pictures import CountComparison, compare_counts, counting_chart
+    from smidgen.analysis.cross_gate_pictures import cross_gate_picture
     from smidgen.analysis.detection_counts import DetectionCounts, count_detections, detection_count_chart
     from smidgen.analysis.effective_receptive_field import ReceptiveField, mean_receptive_field, receptive_field_picture
     from smidgen.analysis.explanation import Explanation, explain
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from smidgen.analysis.panels import Picture
     from smidgen.analysis.pattern_embedding import PatternVectors, embedding_picture, pattern_vectors
     from smidgen.analysis.pattern_usage import PatternUsage, count_pattern_usage, pattern_usage_picture
+    from smidgen.analysis.quality_assignment import AssignmentCounts, count_assignments, quality_assignment_chart
     from smidgen.analysis.query_activation import ActivationCounts, activation_chart, count_activations, gini
     from smidgen.analysis.query_origins import OriginCounts, count_origins, query_level_chart, query_start_picture
     from smidgen.analysis.salience_pictures import refined_tokens_picture, salience_picture
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 # Public name -> module that defines it, imported on first use: charts and pages need neither torch nor matplotlib.
 _PUBLIC: dict[str, str] = {
     "ActivationCounts": "smidgen.analysis.query_activation",
+    "AssignmentCounts": "smidgen.analysis.quality_assignment",
     "ClassActivation": "smidgen.analysis.class_activation",
     "CountComparison": "smidgen.analysis.count_pictures",
     "DetectionCounts": "smidgen.analysis.detection_counts",
@@ -41,10 +44,12 @@ _PUBLIC: dict[str, str] = {
     "class_activation_picture": "smidgen.analysis.class_activation",
     "compare_counts": "smidgen.analysis.count_pictures",
     "count_activations": "smidgen.analysis.query_activation",
+    "count_assignments": "smidgen.analysis.quality_assignment",
     "count_detections": "smidgen.analysis.detection_counts",
     "count_origins": "smidgen.analysis.query_origins",
     "count_pattern_usage": "smidgen.analysis.pattern_usage",
     "counting_chart": "smidgen.analysis.count_pictures",
+    "cross_gate_picture": "smidgen.analysis.cross_gate_pictures",
     "detection_count_chart": "smidgen.analysis.detection_counts",
     "embedding_picture": "smidgen.analysis.pattern_embedding",
     "explain": "smidgen.analysis.explanation",
@@ -53,6 +58,7 @@ _PUBLIC: dict[str, str] = {
     "observe": "smidgen.analysis.observation",
     "pattern_usage_picture": "smidgen.analysis.pattern_usage",
     "pattern_vectors": "smidgen.analysis.pattern_embedding",
+    "quality_assignment_chart": "smidgen.analysis.quality_assignment",
     "query_level_chart": "smidgen.analysis.query_origins",
     "query_start_picture": "smidgen.analysis.query_origins",
     "receptive_field_picture": "smidgen.analysis.effective_receptive_field",
@@ -64,6 +70,7 @@ _PUBLIC: dict[str, str] = {
 
 __all__ = [
     "ActivationCounts",
+    "AssignmentCounts",
     "ClassActivation",
     "CountComparison",
     "DetectionCounts",
@@ -83,10 +90,12 @@ __all__ = [
     "class_activation_picture",
     "compare_counts",
     "count_activations",
+    "count_assignments",
     "count_detections",
     "count_origins",
     "count_pattern_usage",
     "counting_chart",
+    "cross_gate_picture",
     "detection_count_chart",
     "embedding_picture",
     "explain",
@@ -97,6 +106,7 @@ __all__ = [
     "pattern_usage_picture",
     "pattern_vectors",
     "picture_source",
+    "quality_assignment_chart",
     "query_level_chart",
     "query_start_picture",
     "receptive_field_picture",

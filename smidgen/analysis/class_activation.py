@@ -98,6 +98,38 @@ def class_activation_picture(observation: Observation, index: int, activation: C
     return Picture(figure, {"panels": rows})
 
 
+def centers_in(
+    boxes_xyxy: npt.NDArray[Any], shape: tuple[int, ...], canvas_hw: tuple[int, int]
+) -> npt.NDArray[np.bool_]:
+    """Cells of a map of the canvas whose center lies in a box."""
+    y = (np.arange(shape[0])[:, None] + 0.5) * canvas_hw[0] / shape[0]
+    x = (np.arange(shape[1])[:, None] + 0.5) * canvas_hw[1] / shape[1]
+    x0, y0, x1, y1 = boxes_xyxy.astype(float).reshape(-1, 4).T
+    rows, columns = (y >= y0) & (y <= y1), (x >= x0) & (x <= x1)
+    inside: npt.NDArray[np.bool_] = (rows.astype(np.float32) @ columns.T.astype(np.float32)) > 0
+    return inside
+
+
+def mean_or_none(values: npt.NDArray[Any]) -> float | None:
+    """None where there is nothing."""
+    return float(values.mean()) if values.size else None
+
+
+def _panel_title(row: dict[str, Any]) -> str:
+    named = {"on its objects": row["mean_on_objects"], "elsewhere": row["mean_elsewhere"]}
+    means = ", ".join(f"{value:.2f} {where}" for where, value in named.items() if value is not None)
+    return f"{row['class']}, stride {row['stride']} px\nmean {means}"
+
+
+def _lay_over(axes: Axes, values: npt.NDArray[Any], canvas_hw: tuple[int, int]) -> None:
+    """Heat whose opacity grows with the activation, so that the image shows where there is none."""
+    limits = axes.get_xlim(), axes.get_ylim()
+    extent = (0, canvas_hw[1], canvas_hw[0], 0)
+    opacity = 0.1 + 0.75 * values
+    axes.imshow(values, extent=extent, cmap=HEAT, vmin=0, vmax=1, alpha=opacity, interpolation="nearest")
+    axes.set(xlim=limits[0], ylim=limits[1])
+
+
 def _encoded(model: Any, images: ImageBatch) -> Tokens:
     """The tokens that are proposed from: the encoder's own where a system decodes over others."""
     images = images.to(device_of(model)).normalized(model.preprocessing)
@@ -173,42 +205,11 @@ def _panel_row(
     values = activation.maps[level][index, row].cpu().numpy()
     inside = activation.inside[level][index].cpu().numpy()
     boxes = _boxes_of(observation, index, activation, row)
-    on_objects = _centers_in(boxes, values.shape, activation.canvas_hw)
+    on_objects = centers_in(boxes, values.shape, activation.canvas_hw)
     return {
         "stride": activation.strides[level],
         "class": activation.names[row],
         "largest": float(activation.largest[level][index, row]),
-        "mean_on_objects": _mean(values[inside & on_objects]),
-        "mean_elsewhere": _mean(values[inside & ~on_objects]),
+        "mean_on_objects": mean_or_none(values[inside & on_objects]),
+        "mean_elsewhere": mean_or_none(values[inside & ~on_objects]),
     }
-
-
-def _centers_in(
-    boxes_xyxy: npt.NDArray[Any], shape: tuple[int, ...], canvas_hw: tuple[int, int]
-) -> npt.NDArray[np.bool_]:
-    """Cells whose center lies in a box."""
-    y = (np.arange(shape[0])[:, None] + 0.5) * canvas_hw[0] / shape[0]
-    x = (np.arange(shape[1])[:, None] + 0.5) * canvas_hw[1] / shape[1]
-    x0, y0, x1, y1 = boxes_xyxy.astype(float).reshape(-1, 4).T
-    rows, columns = (y >= y0) & (y <= y1), (x >= x0) & (x <= x1)
-    inside: npt.NDArray[np.bool_] = (rows.astype(np.float32) @ columns.T.astype(np.float32)) > 0
-    return inside
-
-
-def _mean(values: npt.NDArray[Any]) -> float | None:
-    return float(values.mean()) if values.size else None
-
-
-def _panel_title(row: dict[str, Any]) -> str:
-    named = {"on its objects": row["mean_on_objects"], "elsewhere": row["mean_elsewhere"]}
-    means = ", ".join(f"{value:.2f} {where}" for where, value in named.items() if value is not None)
-    return f"{row['class']}, stride {row['stride']} px\nmean {means}"
-
-
-def _lay_over(axes: Axes, values: npt.NDArray[Any], canvas_hw: tuple[int, int]) -> None:
-    """Heat whose opacity grows with the activation, so that the image shows where there is none."""
-    limits = axes.get_xlim(), axes.get_ylim()
-    extent = (0, canvas_hw[1], canvas_hw[0], 0)
-    opacity = 0.1 + 0.75 * values
-    axes.imshow(values, extent=extent, cmap=HEAT, vmin=0, vmax=1, alpha=opacity, interpolation="nearest")
-    axes.set(xlim=limits[0], ylim=limits[1])

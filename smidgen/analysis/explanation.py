@@ -13,6 +13,7 @@ from torch import nn
 
 from smidgen.analysis.class_activation import class_activation, class_activation_picture, why_no_class_activation
 from smidgen.analysis.count_pictures import CountComparison, compare_counts, counting_chart
+from smidgen.analysis.cross_gate_pictures import cross_gate_picture, why_no_cross_gate
 from smidgen.analysis.detection_counts import count_detections, detection_count_chart
 from smidgen.analysis.effective_receptive_field import ReceptiveField, mean_receptive_field, receptive_field_picture
 from smidgen.analysis.explanation_page import CHARTS, IMAGE_PICTURES, ShownImage, explanation_page
@@ -20,7 +21,8 @@ from smidgen.analysis.observation import Observation, observe, with_model_labels
 from smidgen.analysis.panels import Picture
 from smidgen.analysis.pattern_embedding import embedding_picture, pattern_vectors, why_no_embedding
 from smidgen.analysis.pattern_usage import count_pattern_usage, pattern_usage_picture, why_no_patterns
-from smidgen.analysis.query_activation import activation_chart, count_activations, why_no_activation
+from smidgen.analysis.quality_assignment import count_assignments, quality_assignment_chart, why_no_quality
+from smidgen.analysis.query_activation import activation_chart, count_activations
 from smidgen.analysis.query_origins import (
     OriginCounts,
     count_origins,
@@ -43,6 +45,7 @@ DRAW_OF_IMAGE: dict[str, DrawImage] = {
     "salience": salience_picture,
     "refined_tokens": refined_tokens_picture,
     "query_starts": query_start_picture,
+    "cross_gate": cross_gate_picture,
 }
 
 
@@ -70,7 +73,10 @@ def _nothing_missing(observation: Observation) -> str | None:
 
 MEASUREMENTS: dict[str, Measurement] = {
     "query_levels": Measurement(why_no_origins, count_origins, lambda total, _: query_level_chart(total)),
-    "query_activation": Measurement(why_no_activation, count_activations, lambda total, _: activation_chart(total)),
+    "query_activation": Measurement(_nothing_missing, count_activations, lambda total, _: activation_chart(total)),
+    "quality_assignment": Measurement(
+        why_no_quality, count_assignments, lambda total, _: quality_assignment_chart(total)
+    ),
     "pattern_usage": Measurement(why_no_patterns, count_pattern_usage, pattern_usage_picture),
     "pattern_embedding": Measurement(why_no_patterns, pattern_vectors, embedding_picture),
     "counting": Measurement(_why_no_count, compare_counts, lambda total, _: counting_chart(total)),
@@ -170,6 +176,7 @@ def missing_pictures(model: nn.Module, observation: Observation) -> dict[str, st
     reasons = {kind: measurement.missing(observation) for kind, measurement in MEASUREMENTS.items()}
     reasons["query_starts"] = reasons["query_levels"]
     reasons["class_activation"] = why_no_class_activation(model)
+    reasons["cross_gate"] = why_no_cross_gate(observation)
     if evidence_of(observation.output.evidence, SalienceMaps) is None:
         reasons |= dict.fromkeys(("salience", "refined_tokens"), "it does not filter tokens by salience")
     return {kind: reason for kind, reason in reasons.items() if reason is not None}

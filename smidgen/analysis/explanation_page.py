@@ -13,6 +13,7 @@ from smidgen.analysis.count_pictures import CountComparison
 from smidgen.analysis.detection_counts import DetectionCounts
 from smidgen.analysis.effective_receptive_field import SHARES, ReceptiveField
 from smidgen.analysis.pattern_usage import PatternUsage
+from smidgen.analysis.quality_assignment import AssignmentCounts
 from smidgen.analysis.query_activation import ActivationCounts, gini, inequality
 from smidgen.analysis.query_origins import FOUND_IOU, SIZE_NAMES, OriginCounts
 from smidgen.analysis.report import Figure, Report, Section, picture_source, render_report
@@ -78,6 +79,18 @@ IMAGE_PICTURES: dict[str, Reading] = {
             "others have no start nearby.",
         ),
     ),
+    "cross_gate": Reading(
+        "What the decoder reads of backbone and encoder",
+        (
+            "This model's decoder reads neither the encoder's features alone nor the backbone's: for each cell and "
+            "channel a gate between 0 and 1 says how much of the encoder is taken, and the backbone fills the rest. "
+            "All on the finest level, for the channel that varies most in the result; each map has its own scale of "
+            "colors, which its title names with the means inside the green boxes and elsewhere.",
+            "Good to see: a gate with the shapes of the image, different on objects and beside them, and small "
+            "objects clearer in the coded map than in the encoder's. Bad: a gate of one color, because then the two "
+            "are mixed blindly. The numbers by level also stand in tables.json.",
+        ),
+    ),
     "class_activation": Reading(
         "Class activation on the encoder's fine levels",
         (
@@ -111,7 +124,8 @@ CHARTS: dict[str, Reading] = {
         (
             "A query is a row of the decoder. Over all images, how often was each one active? By three definitions: "
             "its best class score is above 0.3; it answers for an object by the matching of training; it is in one of "
-            "the image's 100 best detections. Top left: the share of images, most active query first. Top right: the "
+            "the image's 100 best detections. Top left: the share of images, of those in which the query exists at "
+            "all (some images have fewer), most active query first. Top right: the "
             "least active part of the queries against its part of all activity; the Gini coefficient is 0 where all "
             "are alike and near 1 where few do everything. Bottom left: which share of the queries answers for an "
             "object at all, and the Gini of it, by decoder layer. Bottom right: activity by the level on which the "
@@ -120,6 +134,18 @@ CHARTS: dict[str, Reading] = {
             "the best proposal, the second the next, so a few objects per image keep only the first rows busy, "
             "and a high Gini partly tells of this ranking. The bars by level do not depend on it. In models whose "
             "queries start at learned places, a long flat tail is idle capacity.",
+        ),
+    ),
+    "quality_assignment": Reading(
+        "Queries that answer for an object on earlier layers",
+        (
+            "In training the decoder's last layer has one query for each object, the earlier ones several: the better "
+            "an object's best queries lie, the more of them are told to find it. Left: how many queries an object asks "
+            "for and gets, by layer. Right: how well these lie on their objects, how many hardly overlap them, and how "
+            "many queries several objects want.",
+            "Good to see: more queries and a higher IoU in later layers. Bad: always one query, as if the rule were "
+            "not there; or many that hardly overlap (then try model.quality.iou_min=0.1, since confident poor boxes "
+            "rank behind plain background).",
         ),
     ),
     "pattern_usage": Reading(
@@ -232,7 +258,7 @@ def _facts(images: int, objects: int, totals: Mapping[str, Any]) -> list[tuple[s
         found = origins.found.sum() / max(origins.objects.sum(), 1)
         facts.append((f"{found:.0%}", f"objects whose query ends with an IoU of {FOUND_IOU} or more"))
     if activation is not None:
-        facts.append((f"{gini(activation.counts('score')):.2f}", "Gini coefficient of the queries' activity"))
+        facts.append((f"{gini(activation.rates('score')):.2f}", "Gini coefficient of the queries' activity"))
     if counting is not None:
         facts.append((f"{counting.accuracy:.0%}", "images counted into the right class"))
     return facts
@@ -293,9 +319,17 @@ def _count_table(counting: CountComparison) -> list[list[str]]:
 def _activation_table(counts: ActivationCounts) -> list[list[str]]:
     rows = [["a query is active where it", "Gini", "part of the top fifth", "ever active", "entropy"]]
     for name, words in ACTIVE_WHERE.items():
-        figures = inequality(counts.counts(name))
+        figures = inequality(counts.rates(name))
         shares = [f"{figures[key]:.0%}" for key in ("pareto_20", "active_fraction")]
         rows.append([words, f"{figures['gini']:.3f}", *shares, f"{figures['entropy']:.2f}"])
+    return rows
+
+
+def _assignment_table(counts: AssignmentCounts) -> list[list[str]]:
+    rows = [["decoder layer", "asked per object", "answering per object", "mean IoU", "IoU below 0.1", "contested"]]
+    for row in counts.to_json()["layers"]:
+        numbers = [row[key] for key in ("asked_per_object", "positives_per_object", "mean_iou", "poor", "contested")]
+        rows.append([str(row["layer"] + 1), *("-" if value is None else f"{value:.2f}" for value in numbers)])
     return rows
 
 
@@ -333,6 +367,7 @@ def _field_table(fields: Mapping[str, ReceptiveField]) -> list[list[str]]:
 TABLES: dict[str, Callable[[Any], list[list[str]]]] = {
     "query_levels": _origin_table,
     "query_activation": _activation_table,
+    "quality_assignment": _assignment_table,
     "counting": _count_table,
     "score_by_size": _score_table,
     "detection_counts": _detection_table,

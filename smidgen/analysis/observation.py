@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from smidgen.analysis.trained_matching import trained_matching
-from smidgen.assignment import HungarianAssignment
+from smidgen.analysis.trained_matching import trained_matching, trained_quality
+from smidgen.assignment import HungarianAssignment, QualityOneToMany
 from smidgen.data import DetectionDataset
 from smidgen.evaluation.detect_and_score import ids_in_dataset
 from smidgen.evaluation.model_state import device_of
@@ -29,7 +29,8 @@ class Observation:
 
     images: uint8 pixels. targets: the truth, in the frame of `images` and with the model's class indices. tokens: how
     the pyramid was flattened (None: the model has no `flatten` stage). places: where the queries started (None: no
-    `selection` stage). assignment: decides which query answers for which object.
+    `selection` stage). assignment: decides which query answers for which object. quality: decides on several queries
+    for each object on the earlier layers (None: those are supervised one to one).
     """
 
     images: ImageBatch
@@ -38,6 +39,7 @@ class Observation:
     tokens: Tokens | None = None
     places: Places | None = None
     assignment: Assignment = field(default_factory=HungarianAssignment)
+    quality: QualityOneToMany | None = None
 
     @property
     def matches(self) -> Matches:
@@ -63,7 +65,15 @@ def observe(model: nn.Module, images: ImageBatch, targets: Sequence[Target]) -> 
             f"expected a model of the DETR family to explain, got one that returns {type(output).__name__}"
         )
     moved = tuple(target.to(device) for target in targets)
-    return Observation(images, moved, output, heard.get("flatten"), heard.get("selection"), trained_matching(model))
+    return Observation(
+        images,
+        moved,
+        output,
+        heard.get("flatten"),
+        heard.get("selection"),
+        assignment=trained_matching(model),
+        quality=trained_quality(model),
+    )
 
 
 def with_model_labels(targets: Sequence[Target], model: nn.Module, dataset: DetectionDataset) -> tuple[Target, ...]:

@@ -8,6 +8,10 @@ training; "topk", it is in one of the image's 100 best detections.
 In two-stage models row i holds the image's i-th best proposal. Seven objects per image then fill the first rows, so
 that a high Gini partly reflects this ranking and not idle queries. Counts by the level of the proposal, and the Gini
 over levels, stand beside it: they do not depend on the ranking.
+
+Small images have fewer proposals, and models that count objects ask fewer queries where there are few: the last rows
+do not exist in every image. So a row's activity is the share of the images in which it exists; where all rows always
+do, the figures are those of the counts.
 """
 
 from __future__ import annotations
@@ -27,8 +31,7 @@ from torch import Tensor
 from smidgen.analysis.observation import Observation
 from smidgen.analysis.panels import Picture, how_many
 from smidgen.boxes import full_precision
-from smidgen.structures import Matches, Predictions, evidence_of
-from smidgen.tokens.object_counting import ObjectCount
+from smidgen.structures import Matches, Predictions
 
 SCORE_THRESHOLD = 0.3
 BEST_DETECTIONS = 100
@@ -63,10 +66,16 @@ class ActivationCounts:
         """Images in which each row was active, of the rows that ever existed."""
         return self.active[definition][self.existing > 0]
 
-    def layer_counts(self) -> npt.NDArray[np.int64]:
-        """`matched_by_layer` of the rows that ever existed."""
-        counts: npt.NDArray[np.int64] = self.matched_by_layer[:, self.existing > 0]
-        return counts
+    def rates(self, definition: str) -> npt.NDArray[np.float64]:
+        """Share of the images with this row in which it was active, of the rows that ever existed."""
+        rates: npt.NDArray[np.float64] = self.counts(definition) / self.existing[self.existing > 0]
+        return rates
+
+    def layer_rates(self) -> npt.NDArray[np.float64]:
+        """`matched_by_layer` as shares of the images with the row, of the rows that ever existed."""
+        ever = self.existing > 0
+        rates: npt.NDArray[np.float64] = self.matched_by_layer[:, ever] / self.existing[ever]
+        return rates
 
     def level_share(self, definition: str) -> npt.NDArray[np.float64]:
         """Share of the queries of each level that were active."""
@@ -96,11 +105,11 @@ class ActivationCounts:
             "images": self.images,
             "queries": int((self.existing > 0).sum()),
             "definitions": {
-                name: {**inequality(self.counts(name)), "counts": self.counts(name).tolist()} for name in self.active
+                name: {**inequality(self.rates(name)), "counts": self.counts(name).tolist()} for name in self.active
             },
             "matched_by_layer": [
-                {"layer": number, "matched": int(rows.sum()), **inequality(rows)}
-                for number, rows in enumerate(self.layer_counts())
+                {"layer": number, "matched": int(matched.sum()), **inequality(rates)}
+                for number, (matched, rates) in enumerate(zip(self.matched_by_layer, self.layer_rates(), strict=True))
             ],
             "by_level": self._levels_to_json() if self.strides else None,
         }
@@ -176,13 +185,6 @@ def scores_of(predictions: Predictions) -> Float[Tensor, "B Q K"]:
     return scores if predictions.padding is None else scores.masked_fill(predictions.padding[..., None], -1.0)
 
 
-def why_no_activation(observation: Observation) -> str | None:
-    """Why rows of queries cannot be compared over images, in words for people; None where they can."""
-    if evidence_of(observation.output.evidence, ObjectCount) is not None:
-        return "its number of queries changes with the image (it counts objects first)"
-    return None
-
-
 def count_activations(observation: Observation) -> ActivationCounts:
     """Count one batch. Rows that do not exist are never active."""
     output, scores = observation.output, scores_of(observation.output.final)
@@ -246,9 +248,9 @@ def _by_level(active: Bool[Tensor, "B Q"], level: Tensor | None, levels: int) ->
 
 def _draw_sorted(axes: Axes, counts: ActivationCounts) -> None:
     for name, words in DEFINITIONS.items():
-        share = np.sort(counts.counts(name))[::-1] / max(counts.images, 1)
+        share = np.sort(counts.rates(name))[::-1]
         axes.step(np.arange(1, len(share) + 1), 100 * share, where="mid", color=DEFINITION_COLORS[name], label=words)
-    axes.set(xlabel="queries, most active first", ylabel="active in how many images, in per cent", ylim=(0, 103))
+    axes.set(xlabel="queries, most active first", ylabel="active in how many of its images, in per cent", ylim=(0, 103))
     axes.set_xlim(left=0)
     axes.set_title("how often each query is active, by three definitions", fontsize=10)
     axes.legend(fontsize=9, loc="upper right")
@@ -258,9 +260,9 @@ def _draw_lorenz(axes: Axes, counts: ActivationCounts) -> None:
     """Share of all activations that the least active part of the queries has; the diagonal is equality."""
     axes.plot([0, 100], [0, 100], color="#888888", linewidth=1, linestyle="--", label="all equal: Gini 0")
     for name, words in DEFINITIONS.items():
-        ascending = np.concatenate([[0.0], np.cumsum(np.sort(counts.counts(name)))])
-        share = 100 * ascending / max(ascending[-1], 1)
-        label = f"{words}: Gini {gini(counts.counts(name)):.2f}"
+        ascending = np.concatenate([[0.0], np.cumsum(np.sort(counts.rates(name)))])
+        share = 100 * ascending / (ascending[-1] or 1.0)
+        label = f"{words}: Gini {gini(counts.rates(name)):.2f}"
         axes.plot(np.linspace(0, 100, len(share)), share, color=DEFINITION_COLORS[name], label=label)
     axes.set(xlabel="queries, least active first, in per cent", ylabel="their part of all activations, in per cent")
     axes.set(xlim=(0, 100), ylim=(0, 103))
@@ -269,7 +271,7 @@ def _draw_lorenz(axes: Axes, counts: ActivationCounts) -> None:
 
 
 def _draw_layers(axes: Axes, counts: ActivationCounts) -> None:
-    rows = counts.layer_counts()
+    rows = counts.layer_rates()
     layer = np.arange(1, len(rows) + 1)
     for values, color, words in (
         ([gini(row) for row in rows], DEFINITION_COLORS["matched"], "Gini of the matched counts"),

@@ -83,6 +83,14 @@ def _show(found: Explanation, console: Console) -> None:
             for name, figures in measured["query_activation"]["definitions"].items()
         ]
         console.print(table("Activity of the queries", columns, rows))
+    if measured["quality_assignment"] is not None:
+        columns = ["decoder layer", "queries per object", "mean IoU", "IoU below 0.1", "contested"]
+        keys = ("positives_per_object", "mean_iou", "poor", "contested")
+        rows = [
+            [row["layer"] + 1, *("-" if row[key] is None else row[key] for key in keys)]
+            for row in measured["quality_assignment"]["layers"]
+        ]
+        console.print(table("Queries that answer for an object on earlier layers", columns, rows))
     best = measured["detection_counts"]["best_threshold"]
     console.print(f"as many detections as objects at a score of about {best:g}", markup=False)
     if found.counting is not None:

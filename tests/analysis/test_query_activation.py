@@ -20,10 +20,8 @@ from smidgen.analysis.query_activation import (
     entropy,
     gini,
     pareto_share,
-    why_no_activation,
 )
 from smidgen.structures import DetectorOutput
-from smidgen.tokens.object_counting import ObjectCount
 
 COUNTS = st.lists(st.integers(0, 5000), min_size=1, max_size=60)
 OBJECT = [8.0, 8.0, 12.0, 12.0]
@@ -127,7 +125,17 @@ def test_the_picture_names_the_gini_of_every_definition() -> None:
     assert any("0.3: Gini 0.50" in words for words in legend) and picture.data == counts.to_json()
 
 
-def test_a_counted_number_of_queries_is_a_reason_for_none() -> None:
-    counted = ObjectCount(torch.eye(3)[:2], (1, 4))
-    assert "changes with the image" in (why_no_activation(observation(evidence=(counted,))) or "")
-    assert why_no_activation(observation()) is None
+def test_rows_that_few_images_have_are_judged_by_those_images() -> None:
+    """A budget of one query where there is one object: row 1 is as busy as row 0 wherever it exists."""
+    counts = replace(
+        count_activations(seen()),
+        images=4,
+        existing=np.array([4, 1, 0]),
+        active={name: np.array([4, 1, 0]) for name in ("score", "matched", "topk")},
+        matched_by_layer=np.array([[4, 0, 0], [4, 1, 0]]),
+    )
+    assert counts.rates("matched").tolist() == [1, 1] and counts.layer_rates().tolist() == [[1, 0], [1, 1]]
+    values = counts.to_json()
+    assert values["definitions"]["matched"]["gini"] == 0 and values["definitions"]["matched"]["counts"] == [4, 1]
+    assert [layer["gini"] for layer in values["matched_by_layer"]] == [0.5, 0]
+    assert [layer["matched"] for layer in values["matched_by_layer"]] == [4, 5]
