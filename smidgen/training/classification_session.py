@@ -303,7 +303,8 @@ def _restore(session: ClassificationSession, state: Mapping[str, Any]) -> None:
     session.optimizer.load_state_dict(state["optimizer"])
     for group, decay in zip(session.optimizer.param_groups, decays, strict=True):
         group["weight_decay"] = decay
-    session.scaler.load_state_dict(state["scaler"])
+    if state["scaler"]:  # empty where the run was not in fp16 so far: the scale then begins as in a new run
+        session.scaler.load_state_dict(state["scaler"])
     if session.average is not None and state["average"] is not None:
         session.average.load_state_dict(state["average"])
     restore_random_state(state["random"][session.accelerator.process_index])

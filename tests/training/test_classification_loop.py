@@ -205,6 +205,18 @@ def test_scaled_losses_train(data: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert 0 < lines(tmp_path / "run", "train")[-1]["gradient_norm"] < 1000
 
 
+@pytest.mark.parametrize("order", [("fp32", "fp16"), ("fp16", "fp32")])
+def test_a_run_goes_on_in_another_precision(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: tuple[str, str]
+) -> None:
+    """As one that moves to a GPU, or away from it."""
+    for epochs, precision in enumerate(order, start=1):
+        monkeypatch.setattr(classification_session, "chosen_precision", lambda *_, chosen=precision: chosen)
+        fit(data, tmp_path / "run", replace(CONFIG, epochs=epochs), resume=epochs > 1)
+    assert len(lines(tmp_path / "run", "evaluation")) == 2
+    assert bool(read_state(tmp_path / "run" / "last")["scaler"]) == (order[1] == "fp16")
+
+
 def test_precision_follows_the_device() -> None:
     assert chosen_precision(CONFIG, torch.device("cpu")) == "fp32"
     with pytest.raises(ValueError, match="fp16, which needs a GPU"):
