@@ -58,7 +58,7 @@ def run_cross_coding(case: Case) -> None:
 def _coding(case: Case) -> CrossCoding:
     config = case.config
     width, hidden = config["dim"], config["hidden"]
-    gate = JointGate(width, hidden) if config["gate"] == "joint" else ProductGate(width, hidden)
+    gate = {"joint": JointGate, "product": ProductGate}[config["gate"]](width, hidden)
     per_level = not config.get("grn_axis", "all tokens of all levels").startswith("all tokens of all levels")
     coding = CrossCoding(CrossGated(width, gate, config["encoder_weight"]), norm_per_level=per_level)
     for part in coding.modules():
@@ -109,6 +109,7 @@ def _compare_first_step(case: Case, coding: CrossCoding, encoder: Tensor, backbo
 
 def run_boost_loss(case: Case) -> None:
     assert case.config["size_floor"] == SMALLEST_SIZE
+    assert case.config["detach_pred_size"] and case.config["normaliser"] == "num_boxes"
     for beta in case.config["betas"]:
         _compare_boost(case, beta)
     focal = FocalClassification(alpha=case.config["alpha"], gamma=case.config["gamma"])

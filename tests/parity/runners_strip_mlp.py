@@ -19,8 +19,9 @@ def run_strip_block(case: Case) -> None:
     config = case.config
     height, width = config["H"], config["W"]
     assert height == width, "strip layers belong to a square grid"
-    block = StripBlock(config["channels"], height, config["groups"]).eval()
+    block = StripBlock(config["channels"], height, config["groups"])
     block.load_state_dict(case.weights)
+    block.train(not config["eval_mode"])
     seen = {"after_mlp": "mlp", "strip_mlp_out": "fuse_w"}
     seen |= {name: name.removeprefix("raw_") for name in case.outputs if name.startswith("raw_")}
     outputs = _watch(block, set(seen.values()))
@@ -36,6 +37,7 @@ def run_strip_block(case: Case) -> None:
 def run_strip_mlp(case: Case) -> None:
     config = case.config
     assert config["patch_size"] == 4 and config["alpha"] == 3, "the official code is fixed to these"
+    assert config["eval_mode"], "residuals are dropped by chance in training"
     size = StripMLPSize(embed_dim=config["embed_dim"], depths=tuple(config["layers"]), trained_px=config["img_size"])
     network = StripMLP(size, num_classes=config["num_classes"], in_chans=config["in_chans"]).eval()
     network.load_state_dict(case.weights)
