@@ -7,6 +7,7 @@ nothing of the box, so this is for layers that are matched one to many only: the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,6 @@ from torch import Tensor
 
 from smidgen.boxes import aligned_iou, cxcywh_to_xyxy
 from smidgen.boxes.matched_pairs import predicted_boxes
-from smidgen.losses.box_regression import PairWeighting
 from smidgen.structures import SupervisedSet
 
 
@@ -27,7 +27,7 @@ class OverlapWeighting:
     """
 
     sets: tuple[str, ...]
-    also: PairWeighting | None = None
+    also: Callable[[SupervisedSet, Tensor, float], Tensor] | None = None
 
     @torch.no_grad()
     def __call__(
