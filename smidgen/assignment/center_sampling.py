@@ -1,0 +1,76 @@
+"""A point answers for the smallest object around whose center it lies, on the level made for the object's size.
+
+Tian et al., "FCOS: Fully Convolutional One-Stage Object Detection", ICCV 2019, section 3.2; center sampling from its
+journal version ("FCOS: A Simple and Strong Anchor-free Object Detector", 2020) and the authors' code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from smidgen.boxes import area
+from smidgen.boxes.answer_matches import BACKGROUND, LEFT_OUT, AnswerMatches
+from smidgen.boxes.box_coding import encode_distances
+from smidgen.structures import Target
+
+P2_TO_P7_PX = (32.0, 64.0, 128.0, 256.0, 512.0, math.inf)
+P3_TO_P7_PX = P2_TO_P7_PX[1:]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CenterSampling:
+    """limits_px: per level, finest first, the largest distance from a point to a side of its object; the smallest is
+    the level before's, 0 on the finest (both ends included). radius: half the side of the square around an object's
+    center in which its points lie, in strides of the level, and never beyond the object; None = anywhere in the object.
+    """
+
+    limits_px: tuple[float, ...] = P2_TO_P7_PX
+    radius: float | None = 1.5
+
+    @torch.no_grad()
+    def __call__(self, points: Sequence[Float[Tensor, "_ 2"]], strides: Sequence[int], target: Target) -> AnswerMatches:
+        """Matches of one image's points, level after level, in pixels of the network input. A point in an ignore
+        region that answers for no object is left out.
+        """
+        if len(self.limits_px) != len(strides):
+            raise ValueError(
+                f"expected one size limit for each of {len(strides)} levels, got {self.limits_px}; "
+                "change the limits_px of the center sampling"
+            )
+        smallest = (0.0, *self.limits_px[:-1])
+        levels = zip(points, strides, smallest, self.limits_px, strict=True)
+        return AnswerMatches(torch.cat([self._on_level(*level, target) for level in levels]))
+
+    def _on_level(
+        self, points: Float[Tensor, "n 2"], stride: int, smallest_px: float, largest_px: float, target: Target
+    ) -> Tensor:
+        background = torch.full((len(points),), BACKGROUND, device=points.device)
+        if len(target.ignore):
+            background = background.masked_fill(_to_sides(points, target.ignore).amin(-1).gt(0).any(0), LEFT_OUT)
+        if len(target) == 0:
+            return background
+        to_sides = _to_sides(points, target.boxes_xyxy)
+        farthest = to_sides.amax(dim=-1)
+        candidate = to_sides.amin(dim=-1) > 0
+        candidate &= (farthest >= smallest_px) & (farthest <= largest_px)
+        if self.radius is not None:
+            candidate &= _to_centers(points, target.boxes_xyxy) < self.radius * stride
+        areas = area(target.boxes_xyxy)[:, None].masked_fill(~candidate, math.inf)
+        least, owner = areas.min(dim=0)
+        return torch.where(least.isfinite(), owner, background)
+
+
+def _to_sides(points: Float[Tensor, "n 2"], boxes_xyxy: Float[Tensor, "M 4"]) -> Float[Tensor, "M n 4"]:
+    return encode_distances(points.expand(len(boxes_xyxy), -1, -1), boxes_xyxy[:, None].expand(-1, len(points), -1))
+
+
+def _to_centers(points: Float[Tensor, "n 2"], boxes_xyxy: Float[Tensor, "M 4"]) -> Float[Tensor, "M n"]:
+    """Distance along the axis along which it is larger."""
+    centers = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
+    return (points - centers[:, None]).abs().amax(dim=-1)
