@@ -4,12 +4,12 @@ built.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatch
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,6 +88,17 @@ PAQ_NANO: dict[str, Any] = {"patterns": {"number": 50, "rank": 32, "extractor_wi
 
 NANO_QUOTAS = {100: [0.6, 0.4], 150: [0.85, 0.15], 200: [0.9, 0.1], 250: [0.95, 0.05]}
 
+# The dense family: every level from stride 4 on, towers a quarter as wide as the papers'.
+DENSE_NANO: dict[str, Any] = {
+    "backbone": NANO["backbone"] | {"strides": [4, 8, 16, 32]},
+    "width": 64,
+    "preprocessing": NANO["preprocessing"],
+}
+
+# Towers and a second stage to match.
+TOWERS_NANO: dict[str, Any] = {"num_levels": 6, "head_layers": 3}
+TWO_STAGE_NANO: dict[str, Any] = {"region_width": 256, "num_regions": 300, "region_samples": 128}
+
 # Backbones of the other sizes, as the papers use them: the first stage is frozen.
 BACKBONES: dict[str, tuple[str, dict[str, Any]]] = {
     "swin_t": (
@@ -101,6 +112,8 @@ BACKBONES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "convnext_l": ("ConvNeXt-L", {"name": "convnext_large.fb_in1k", "frozen_stages": 1}),
     "focalnet_l": ("FocalNet-L", {"name": "focalnet_large_fl4.ms_in22k", "frozen_stages": 1}),
+    "mobilenetv2": ("MobileNetV2", {"name": "mobilenetv2_100.ra_in1k"}),
+    "shufflenetv2": ("ShuffleNetV2", {"name": "shufflenet_v2_x1_0"}),
 }
 
 
@@ -141,6 +154,28 @@ def _counting_sizes(module: str, config: str, about: str, **nano: Any) -> dict[s
         "_r50": Entry(*parts, {}, f"{about}, ResNet-50"),
         "_nano": Entry(*parts, _merged(COUNTING_NANO, nano), f"{about}, for two CPU cores"),
     }
+
+
+def _dense_sizes(
+    module: str,
+    builder: str,
+    config: str,
+    about: str,
+    *,
+    nano: Mapping[str, Any] | None = None,
+    others: Sequence[str] = (),
+) -> dict[str, Entry]:
+    """Size suffix -> entry of the dense family. nano: what the system changes there, others: keys of BACKBONES."""
+    path = f"smidgen.models.{module}"
+    parts = (f"{path}:{config}", f"{path}:{builder}", f"{path}:{builder}_criterion")
+    sizes = {
+        "_r50": Entry(*parts, {}, f"{about}, ResNet-50"),
+        "_nano": Entry(*parts, _merged(DENSE_NANO, nano or {}), f"{about}, for two CPU cores"),
+    }
+    for size in others:
+        words, backbone = BACKBONES[size]
+        sizes[f"_{size}"] = Entry(*parts, {"backbone": backbone}, f"{about}, {words}")
+    return sizes
 
 
 def _named(name: str, sizes: Mapping[str, Entry]) -> dict[str, Entry]:
@@ -236,6 +271,47 @@ CATALOGUE: dict[str, Entry] = {
             "PaQ's patterns with LSQ-DETR's counted queries",
             quotas=NANO_QUOTAS,
             **PAQ_NANO,
+        ),
+    ),
+    **_named(
+        "retinanet",
+        _dense_sizes(
+            "retinanet",
+            "retinanet",
+            "RetinaNetConfig",
+            "RetinaNet",
+            nano=TOWERS_NANO,
+            others=("mobilenetv2", "shufflenetv2"),
+        ),
+    ),
+    **_named("fcos", _dense_sizes("fcos", "fcos", "FCOSConfig", "FCOS", nano=TOWERS_NANO)),
+    **_named(
+        "faster_rcnn",
+        _dense_sizes("faster_rcnn", "faster_rcnn", "FasterRCNNConfig", "Faster R-CNN", nano=TWO_STAGE_NANO),
+    ),
+    **_named(
+        "query_det",
+        _dense_sizes(
+            "query_det",
+            "query_det",
+            "QueryDetConfig",
+            "QueryDet on RetinaNet",
+            nano=TOWERS_NANO,
+            others=("mobilenetv2", "shufflenetv2"),
+        ),
+    ),
+    **_named(
+        "query_det_fcos",
+        _dense_sizes("query_det", "query_det_fcos", "QueryDetFCOSConfig", "QueryDet on FCOS", nano=TOWERS_NANO),
+    ),
+    **_named(
+        "query_det_faster_rcnn",
+        _dense_sizes(
+            "faster_rcnn",
+            "query_det_faster_rcnn",
+            "QueryDetFasterRCNNConfig",
+            "QueryDet on Faster R-CNN",
+            nano=TWO_STAGE_NANO,
         ),
     ),
 }
@@ -360,8 +436,8 @@ def _overridden(kind: type, settings: Mapping[str, Any], overrides: Mapping[str,
     hints, result = get_type_hints(kind), dict(settings)
     for key, value in overrides.items():
         value = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-        nested = is_dataclass(hints[key]) and isinstance(value, Mapping)
-        result[key] = _overridden(hints[key], result.get(key, {}), value) if nested else value
+        nested = _dataclass_of(hints[key]) if isinstance(value, Mapping) else None
+        result[key] = value if nested is None else _overridden(nested, _plain(result.get(key)), value)
     return result
 
 
@@ -403,5 +479,17 @@ def _check_fields(kind: type, settings: Mapping[str, Any], path: str) -> None:
             near = get_close_matches(key, names, n=1)
             hint = f"; did you mean {path}.{near[0]}?" if near else ""
             raise ValueError(f"{path}.{key} is not a field of {kind.__name__} ({', '.join(names)}){hint}")
-        if isinstance(value, Mapping) and is_dataclass(hints[key]):
-            _check_fields(hints[key], value, f"{path}.{key}")
+        nested = _dataclass_of(hints[key]) if isinstance(value, Mapping) else None
+        if nested is not None:
+            _check_fields(nested, value, f"{path}.{key}")
+
+
+def _dataclass_of(hint: Any) -> type | None:
+    """The dataclass of a field, which may also be None there."""
+    kinds = [kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and is_dataclass(kind)]
+    return kinds[0] if len(kinds) == 1 else None
+
+
+def _plain(value: Any) -> Mapping[str, Any]:
+    """Fields that a nested dataclass has so far; none where it is None."""
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value or {}
