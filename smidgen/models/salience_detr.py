@@ -17,12 +17,15 @@ parity=True switches to what the official code does:
 
 Where paper and code differ the default is the code's; the paper's reading is an option: level_limits_px=None,
 salience_confidence="paper", values="refined", densely_attended=0.
+
+With `sparse_finest` the filtered encoder and the fusion work on the levels from stride 8 on, as in the 4-scale network;
+chosen tokens of stride 4 are refined by layers of their own, reading what came out of that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -38,6 +41,12 @@ from smidgen.losses.salience import OFFICIAL_LIMITS_PX, SalienceLoss
 from smidgen.models.config import BackboneConfig, SetLossConfig, TransformerConfig
 from smidgen.models.detr import DETR, with_parts
 from smidgen.models.parts import backbone, contrastive_denoising, decoder_layer, encoder_layer, heads, set_loss
+from smidgen.models.sparse_finest import (
+    SparseFinestConfig,
+    check_sparse_finest,
+    coarse_first_encoder,
+    finest_level_terms,
+)
 from smidgen.nn.position_encoding import SinePosition
 from smidgen.queries.budget import FixedBudget
 from smidgen.queries.content import LearnedContent
@@ -63,6 +72,8 @@ class SalienceDETRConfig:
     fusion: cross-level fusion; without it the paper calls the network Salience DETR*. suppression_iou: above it a token
     suppresses a neighbor (0.3: direct neighbors of its level). level_limits_px, salience_confidence: see
     SalienceLoss; None teaches every level all objects, as the paper's text says. salience_weight: of the salience loss.
+    sparse_finest: compute only a share of the finest level, which must have stride 4; None = all of it. What the lists
+    above say of the finest level is then not read: it has no salience.
     """
 
     num_classes: int
@@ -83,6 +94,7 @@ class SalienceDETRConfig:
     label_noise: float = 0.5
     box_noise: float = 1.0
     num_detections: int = 300
+    sparse_finest: SparseFinestConfig | None = None
     level_limits_px: tuple[float, ...] | None = OFFICIAL_LIMITS_PX
     salience_confidence: Literal["code", "paper"] = "code"
     salience_weight: float = 2.0
@@ -121,8 +133,26 @@ def salience_detr(config: SalienceDETRConfig, pretrained: bool = False) -> DETR:
 
 
 def _encoder(config: SalienceDETRConfig, proposals: ProposalHead) -> nn.Module:
-    sizes, mask_padding = config.transformer, not config.parity
     _check(config)
+    option = config.sparse_finest
+    if option is None:
+        return _filtered_encoder(config, proposals)
+    own_layers = 2 if option.own_layers is None else option.own_layers
+    return coarse_first_encoder(config, _filtered_encoder(_without_finest(config), proposals), own_layers)
+
+
+def _without_finest(config: SalienceDETRConfig) -> SalienceDETRConfig:
+    """The filtered levels of a network with a sparse finest one."""
+    if config.sparse_finest is None:
+        return config
+    limits_px = None if config.level_limits_px is None else config.level_limits_px[1:]
+    return replace(
+        config, num_levels=config.num_levels - 1, level_ratios=config.level_ratios[1:], level_limits_px=limits_px
+    )
+
+
+def _filtered_encoder(config: SalienceDETRConfig, proposals: ProposalHead) -> nn.Module:
+    sizes, mask_padding = config.transformer, not config.parity
     dense = partial(AttentionAmongBest, sizes.width, sizes.num_heads, config.densely_attended, sizes.dropout)
     encoder = SalienceFilteredEncoder(
         encoder_layer(sizes, config.num_levels),
@@ -147,6 +177,12 @@ def _encoder(config: SalienceDETRConfig, proposals: ProposalHead) -> nn.Module:
 
 def _check(config: SalienceDETRConfig) -> None:
     """Raise ValueError where lists do not fit the network's sizes, before data is read."""
+    check_sparse_finest(config)
+    if config.sparse_finest is not None and config.sparse_finest.own_layers == 0:
+        raise ValueError(
+            "expected layers of its own for the finest level, since Salience DETR's encoder filters the others; change "
+            "model.sparse_finest.own_layers to 1 or more"
+        )
     for name, size, of in (
         ("level_ratios", config.num_levels, "levels"),
         ("layer_ratios", config.transformer.encoder_layers, "encoder layers"),
@@ -163,9 +199,9 @@ def _check(config: SalienceDETRConfig) -> None:
 
 
 def salience_detr_criterion(config: SalienceDETRConfig) -> SetLoss:
-    """IoU-aware class loss, L1 and GIoU on all outputs, and the salience loss on the maps."""
+    """IoU-aware class loss, L1 and GIoU on all outputs, and the losses of the salience and query maps."""
     salience = SalienceLoss(
-        limits_px=config.level_limits_px,
+        limits_px=_without_finest(config).level_limits_px,
         confidence=config.salience_confidence,
         mask_padding=not config.parity,
         per_process=config.parity,
@@ -174,5 +210,5 @@ def salience_detr_criterion(config: SalienceDETRConfig) -> SetLoss:
         config.loss,
         log_eps=1e-6 if config.parity else 1e-8,
         classification=VarifocalClassification(),
-        evidence_terms=[(config.salience_weight, salience)],
+        evidence_terms=[(config.salience_weight, salience), *finest_level_terms(config)],
     )
