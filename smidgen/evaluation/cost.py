@@ -148,6 +148,8 @@ def _stages(model: nn.Module, flops: FlopCount) -> dict[str, StageCost]:
         spent, parameters = flops.by_part.get(name, Flops(0, 0)), sum(each.numel() for each in module.parameters())
         if spent.everything or parameters:
             stages[name] = _stage(spent, parameters, total)
+        for level in [each for each in flops.by_part if each.startswith(f"{name}: level ")]:
+            stages[level] = _stage(flops.by_part[level], 0, total)
     rest = flops.total
     for spent in flops.by_part.values():
         rest = rest - spent

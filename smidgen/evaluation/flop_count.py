@@ -103,11 +103,14 @@ def _run(model: nn.Module, size_hw: tuple[int, int]) -> FlopCount:
 
 @contextmanager
 def _spent_by_parts(model: nn.Module, read: Callable[[], Flops]) -> Iterator[dict[str, Flops]]:
-    """What `read` grew by inside each part; a part called by another one counts as a piece of its caller."""
+    """What `read` grew by inside each part; a part called by another one counts as a piece of its caller. A part that
+    is called with the keyword `level` (a dense head) is listed level by level, as "head: level 0".
+    """
     spent: dict[str, Flops] = {}
     starts: list[Flops] = []
 
-    def leave(name: str) -> None:
+    def leave(name: str, keywords: Mapping[str, Any]) -> None:
+        name = f"{name}: level {keywords['level']}" if "level" in keywords else name
         start, stop = starts.pop(), read()
         if not starts:
             spent[name] = spent.get(name, Flops(0, 0)) + (stop - start)
@@ -115,7 +118,9 @@ def _spent_by_parts(model: nn.Module, read: Callable[[], Flops]) -> Iterator[dic
     with ExitStack() as hooks:
         for name, part in parts_of(model).items():
             entering = part.register_forward_pre_hook(lambda *_: starts.append(read()))
-            leaving = part.register_forward_hook(lambda *_, name=name: leave(name))
+            leaving = part.register_forward_hook(
+                lambda _, __, keywords, ___, name=name: leave(name, keywords), with_kwargs=True
+            )
             hooks.callback(entering.remove)
             hooks.callback(leaving.remove)
         yield spent

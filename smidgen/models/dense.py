@@ -157,7 +157,7 @@ def _everywhere(
     paddings: Sequence[Tensor] | None,
 ) -> DenseOutput:
     """All cells, level by level."""
-    hidden = paddings or [None] * len(pyramid.levels)
+    hidden: Sequence[Tensor | None] = [None] * len(pyramid.levels) if paddings is None else paddings
     levels = zip(pyramid.levels, hidden, strict=True)
     answers = tuple(head(features, level=level, padding=padding) for level, (features, padding) in enumerate(levels))
     return DenseOutput(answers, pyramid.strides, pyramid.canvas_hw, sizes_hw)
@@ -171,7 +171,8 @@ def _taught(
     paddings: Sequence[Tensor] | None,
 ) -> DenseOutput:
     """All cells and the query maps. All levels at once, since a norm may merge their statistics."""
-    levels, maps = head.on_levels(pyramid.levels, paddings), ()
+    levels = head.on_levels(pyramid.levels, paddings)
+    maps: tuple[tuple[int, Tensor], ...] = ()
     if querying is not None:
         features = [pyramid.levels[level] for level in querying.supervised]
         hidden = None if paddings is None else [paddings[level] for level in querying.supervised]

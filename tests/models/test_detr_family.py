@@ -11,7 +11,9 @@ from smidgen.models import CATALOGUE, configure, create_criterion, create_model
 from smidgen.models.detr import DETR
 from smidgen.structures import DetectorOutput, FeaturePyramid, ImageBatch, Target
 
-NANO = sorted(name for name in CATALOGUE if name.endswith("_nano"))
+NANO = sorted(
+    name for name in CATALOGUE if name.endswith("_nano") and hasattr(configure(name, {"num_classes": 1}), "transformer")
+)
 
 
 # Few queries, so that what is selected matters; those that count have a budget for each class of counts.
