@@ -26,6 +26,7 @@ from runners_salience import (
     run_salience_targets,
     run_transformer_eval,
 )
+from runners_sparse_query import run_end_to_end, run_key_mapping, run_query_variants, run_sparse_head
 from runners_strip_mlp import run_clap_backbone, run_clap_plan, run_strip_block, run_strip_mlp
 
 RUNNERS: dict[str, Callable[[Case], None]] = {
@@ -65,6 +66,10 @@ RUNNERS: dict[str, Callable[[Case], None]] = {
     "cross_dino/strip_mlp": run_strip_mlp,
     "cross_dino/clap_plan": run_clap_plan,
     "cross_dino/clap_backbone": run_clap_backbone,
+    "querydet/sparse_head": run_sparse_head,
+    "querydet/csq_key_mapping": run_key_mapping,
+    "querydet/csq_end_to_end": run_end_to_end,
+    "querydet/query_variants_cq_ccq_context": run_query_variants,
     "querydet/fpn_p2_p7": run_feature_pyramid,
     "querydet/anchors_p2_p7": run_anchors,
 }
@@ -77,10 +82,6 @@ PENDING: frozenset[str] = frozenset(
             for kind in (
                 "query_targets",
                 "losses",
-                "sparse_head",
-                "csq_key_mapping",
-                "csq_end_to_end",
-                "query_variants_cq_ccq_context",
                 "visdrone_split",
                 "visdrone_eval",
             )
