@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from smidgen.boxes import area
@@ -21,6 +21,9 @@ from smidgen.structures import Target
 
 P2_TO_P7_PX = (32.0, 64.0, 128.0, 256.0, 512.0, math.inf)
 P3_TO_P7_PX = P2_TO_P7_PX[1:]
+
+PAIRS_AT_ONCE = 2**20
+"""16 MB for the four distances of all points to all objects, which at once could take gigabytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,26 +47,33 @@ class CenterSampling:
                 "change the limits_px of the center sampling"
             )
         smallest = (0.0, *self.limits_px[:-1])
-        levels = zip(points, strides, smallest, self.limits_px, strict=True)
-        return AnswerMatches(torch.cat([self._on_level(*level, target) for level in levels]))
+        at_once = max(1, PAIRS_AT_ONCE // max(1, len(target), len(target.ignore)))
+        owners = [
+            self._owner(some, stride, (low, high), target)
+            for level, stride, low, high in zip(points, strides, smallest, self.limits_px, strict=True)
+            for some in level.split(at_once)
+        ]
+        return AnswerMatches(torch.cat(owners))
 
-    def _on_level(
-        self, points: Float[Tensor, "n 2"], stride: int, smallest_px: float, largest_px: float, target: Target
-    ) -> Tensor:
-        background = torch.full((len(points),), BACKGROUND, device=points.device)
-        if len(target.ignore):
-            background = background.masked_fill(_to_sides(points, target.ignore).amin(-1).gt(0).any(0), LEFT_OUT)
+    def _owner(
+        self, points: Float[Tensor, "n 2"], stride: int, range_px: tuple[float, float], target: Target
+    ) -> Int[Tensor, " n"]:
+        background = _background(points, target.ignore)
         if len(target) == 0:
             return background
         to_sides = _to_sides(points, target.boxes_xyxy)
         farthest = to_sides.amax(dim=-1)
-        candidate = to_sides.amin(dim=-1) > 0
-        candidate &= (farthest >= smallest_px) & (farthest <= largest_px)
+        candidate = (to_sides.amin(dim=-1) > 0) & (farthest >= range_px[0]) & (farthest <= range_px[1])
         if self.radius is not None:
             candidate &= _to_centers(points, target.boxes_xyxy) < self.radius * stride
         areas = area(target.boxes_xyxy)[:, None].masked_fill(~candidate, math.inf)
         least, owner = areas.min(dim=0)
         return torch.where(least.isfinite(), owner, background)
+
+
+def _background(points: Float[Tensor, "n 2"], ignore: Float[Tensor, "R 4"]) -> Int[Tensor, " n"]:
+    inside = (_to_sides(points, ignore) > 0).all(dim=-1).any(dim=0)
+    return torch.full_like(inside, BACKGROUND, dtype=torch.long).masked_fill(inside, LEFT_OUT)
 
 
 def _to_sides(points: Float[Tensor, "n 2"], boxes_xyxy: Float[Tensor, "M 4"]) -> Float[Tensor, "M n 4"]:
