@@ -42,7 +42,7 @@ class RegionSampling:
         boxes = torch.cat([boxes_xyxy, target.boxes_xyxy.to(boxes_xyxy.dtype)])
         matches = self.sampling(self.assignment(boxes, target))
         labels = AnswerMatches.stack([matches]).labels([target], self.num_classes)[0]
-        # The last row stands where background's -1 points.
-        owners = torch.cat([target.boxes_xyxy, target.boxes_xyxy.new_zeros(1, 4)])[matches.target]
         chosen = matches.counted
-        return boxes[chosen], labels[chosen], owners[chosen]
+        # The last row stands where background's -1 points.
+        owners = torch.cat([target.boxes_xyxy, target.boxes_xyxy.new_zeros(1, 4)])[matches.target[chosen]]
+        return boxes[chosen], labels[chosen], owners
