@@ -287,7 +287,7 @@ def _weighted(sums: Float[Tensor, " L"], weights: Sequence[float] | None) -> Flo
 def _further_losses(
     terms: Sequence[tuple[float, DenseTerm]], output: DenseOutput, targets: Sequence[Target], progress: float
 ) -> dict[str, Tensor]:
-    losses = {}
+    losses: dict[str, Tensor] = {}
     for weight, term in terms:
         losses |= {name: weight * value for name, value in term(output, targets, progress).items()}
     return losses
