@@ -7,7 +7,7 @@ of `tokens/deformable_encoder.py`, whose weights fit by name. Sizes are those of
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -52,8 +52,8 @@ class ActiveEncoder(nn.Module):
             raise ValueError("expected tokens of which some are active, got all: use DeformableEncoder for those")
         content, position = rows_of(tokens.content, active.index), rows_of(tokens.position, active.index)
         reference = scale_reference(rows_of(tokens.centers(), active.index), tokens.valid_share)
-        for layer in self.layers:
-            arguments = (layer, content, position, reference, tokens, active)
+        for number in range(len(self.layers)):
+            arguments = (number, content, position, reference, tokens, active)
             if self.checkpoint_activations and self.training:
                 content = checkpoint(self._layer, *arguments, use_reentrant=False)
             else:
@@ -62,13 +62,14 @@ class ActiveEncoder(nn.Module):
 
     def _layer(
         self,
-        layer: DeformableEncoderLayer,
+        number: int,
         content: Float[Tensor, "B A C"],
         position: Float[Tensor, "B A C"],
         reference: Float[Tensor, "B A L 2"],
         tokens: Tokens,
         active: ActiveTokens,
     ) -> Float[Tensor, "B A C"]:
+        layer: Any = self.layers[number]
         asked = self._num_queries(tokens, active)
         before, values = content[:, :asked], self._values(layer, content, tokens, active)
         refined = refine(layer, before, position[:, :asked], reference[:, :asked], values, tokens.shapes)

@@ -17,18 +17,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smidgen.boxes import full_precision
 from smidgen.nn.valid_cells import zero_padded
 from smidgen.structures import ActiveTokens, FeaturePyramid, Memory, Tokens
-
-Count = TypeVar("Count", int, Tensor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +142,7 @@ class SparseFinestLevel(nn.Module):
         score = full_precision(logits).masked_fill(padding, -torch.inf)
         best_around = _largest_around(score, self.context).masked_fill(padding, -torch.inf).flatten(1)
         index = self._order(score, padding).topk(_share_of(score[0].numel(), self.share), dim=1).indices
-        own = _share_of((~padding).sum(dim=(1, 2)), self.share)
+        own = _shares_of((~padding).sum(dim=(1, 2)), self.share)
         taken = torch.arange(index.shape[1], device=index.device) < own[:, None]
         taken = taken & (best_around.gather(1, index) > _logit(self.threshold))
         return torch.zeros_like(padding).flatten(1).scatter(1, index, taken).view_as(padding)
@@ -174,9 +172,14 @@ class SparseFinestLevel(nn.Module):
         self.encoder.checkpoint_activations = value  # type: ignore[attr-defined]
 
 
-def _share_of(count: Count, share: Fraction) -> Count:
-    """Rounded up, in integers: exact on host and device alike."""
+def _share_of(count: int, share: Fraction) -> int:
+    """Rounded up."""
     return (count * share.numerator + share.denominator - 1) // share.denominator
+
+
+def _shares_of(counts: Int[Tensor, " B"], share: Fraction) -> Int[Tensor, " B"]:
+    """The same for every image, in integers, so that it is exact on any device."""
+    return (counts * share.numerator + share.denominator - 1) // share.denominator
 
 
 def _largest_around(values: Float[Tensor, "B h w"], reach: int) -> Float[Tensor, "B h w"]:
@@ -188,7 +191,8 @@ def _logit(probability: float) -> float:
 
 
 def _padding_map(tokens: Tokens, level: int) -> Bool[Tensor, "B H W"]:
-    return tokens.padding[:, tokens.starts[level] : tokens.starts[level + 1]].unflatten(1, tokens.shapes[level])
+    padding = tokens.padding[:, tokens.starts[level] : tokens.starts[level + 1]]
+    return padding.reshape(-1, *tokens.shapes[level])
 
 
 def _children(cells: Bool[Tensor, "B h w"], shape: tuple[int, int]) -> Bool[Tensor, "B H W"]:

@@ -20,7 +20,7 @@ def level(logits: Tensor | None = None, padding: Tensor | None = None) -> Finest
 
 
 def target(*boxes: tuple[float, ...], ignore: Tensor | None = None) -> Target:
-    xyxy = torch.tensor(boxes).reshape(-1, 4)
+    xyxy = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
     return Target.of(xyxy, torch.zeros(len(xyxy), dtype=torch.long), CANVAS_HW, ignore=ignore)
 
 
