@@ -41,6 +41,12 @@ def _strip_mlp(config: BackboneConfig, pretrained: bool) -> StripMLPBackbone:
             f"expected pretrained=False for {config.name!r}, which timm has no weights for; train it as a classifier "
             "and start from that (--init), or from nothing (model.backbone.norm=batch)"
         )
+    foreign = sorted(set(config.options) - {"drop_path", "rounding"})
+    if foreign:
+        raise ValueError(
+            f"expected drop_path or rounding in model.backbone.options of {config.name!r}, got {', '.join(foreign)}, "
+            "which belong to another backbone; set model.backbone.options={} and model.backbone.norm=batch"
+        )
     if config.norm == "group":
         raise ValueError("expected norm 'frozen' or 'batch' for Strip-MLP, got 'group'; change model.backbone.norm")
     norm: Literal["running", "batch"] = "running" if config.norm == "frozen" else "batch"

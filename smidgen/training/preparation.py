@@ -110,6 +110,8 @@ def _session(
 def _begin(session: Session, request: TrainingRequest, state: Mapping[str, Any] | None) -> None:
     """Say what will be trained and whether it fits, then seed the run or set it to where it stopped."""
     seed_everything(session.config.seed + session.accelerator.process_index)
+    if state is None:
+        _write_settings(session, request)
     session.say(_introduction(session))
     session.say(describe_groups(session.optimizer.param_groups))
     _warn_of_query_budget(session, request.dataset)
@@ -117,6 +119,7 @@ def _begin(session: Session, request: TrainingRequest, state: Mapping[str, Any] 
         _forecast(session)
     if state is not None:
         restore(session, state)
+        _write_settings(session, request)  # only now: a resumption that was refused leaves the run as it was
         session.say(f"resuming after step {session.position.step}")
     if request.resume and session.is_main:
         session.run.forget_after(session.position.step)
@@ -199,14 +202,17 @@ def _enable_activation_checkpointing(request: TrainingRequest) -> None:
 
 
 def _open_run(request: TrainingRequest, accelerator: Accelerator) -> RunFolder:
-    """The run folder, made by the main process, with what was asked and what it runs on."""
+    """The run folder, made by the main process."""
     with accelerator.main_process_first():
-        run = open_run(request.out, request.resume)
-    if accelerator.is_main_process:
-        run.write_json("environment.json", describe_environment(accelerator))
+        return open_run(request.out, request.resume)
+
+
+def _write_settings(session: Session, request: TrainingRequest) -> None:
+    """What was asked and what it runs on, beside the run."""
+    if session.is_main:
+        session.run.write_json("environment.json", describe_environment(session.accelerator))
         if request.experiment is not None:
-            run.write_yaml("experiment.yaml", request.experiment)
-    return run
+            session.run.write_yaml("experiment.yaml", request.experiment)
 
 
 @contextlib.contextmanager

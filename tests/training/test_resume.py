@@ -158,11 +158,12 @@ def test_a_crash_between_two_renames_is_repaired(tmp_path: Path) -> None:
     assert read_state(tmp_path / "run" / "last")["position"]["step"] == 18
 
 
-def test_resuming_other_data_is_refused(tmp_path: Path) -> None:
+def test_resuming_other_data_is_refused_and_leaves_the_run_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        fit(tmp_path / "run", batches=StubBatches(on_batch=signal_at(1, 2)))
+        fit(tmp_path / "run", batches=StubBatches(on_batch=signal_at(1, 2)), experiment={"data": "first"})
     with pytest.raises(ValueError, match="6 batches per epoch as in the run so far, got 5"):
-        fit(tmp_path / "run", batches=StubBatches(count=5), resume=True)
+        fit(tmp_path / "run", batches=StubBatches(count=5), resume=True, experiment={"data": "other"})
+    assert (tmp_path / "run" / "experiment.yaml").read_text() == "data: first\n"
 
 
 def test_changed_settings_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
