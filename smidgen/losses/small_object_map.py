@@ -102,8 +102,8 @@ def small_object_map(
     distance = torch.cdist(points, objects, compute_mode="donot_use_mm_for_euclid_dist")
     nearest, which = distance.masked_fill(~small, math.inf).min(dim=1)
     reach = sizes[which] if radius == "object" else torch.full_like(nearest, limit_px[1])
-    within: Tensor = nearest < reach * coefficient
-    return within.unflatten(0, shape)
+    within: Tensor = (nearest < reach * coefficient).unflatten(0, shape)
+    return within
 
 
 def _in_ignore_regions(shape: tuple[int, int], stride: int, targets: Sequence[Target]) -> Bool[Tensor, "B H W"]:
