@@ -87,5 +87,5 @@ class DenseOutput:
     strides: tuple[int, ...]
     canvas_hw: tuple[int, int]
     sizes_hw: tuple[tuple[int, int], ...]
-    query_logits: tuple[tuple[int, Float[Tensor, "B H W"]], ...] = ()
+    query_logits: tuple[tuple[int, Float[Tensor, "B _ _"]], ...] = ()
     evidence: tuple[object, ...] = ()
