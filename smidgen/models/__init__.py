@@ -245,7 +245,7 @@ CATALOGUE: dict[str, Entry] = {
             "CrossDINOConfig",
             "Cross-DINO",
             others={"swin_t": {"output_norms": True, "beta": 0.1}, "strip_t": {}},
-            # Renormalized, since from random weights equation 5 as it stands hardly teaches positives (docs/results.md).
+            # From random weights equation 5 as it stands hardly teaches positives (docs/results.md).
             nano={"beta": 0.1, "positive_renorm": True},
         ),
     ),
