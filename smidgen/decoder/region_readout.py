@@ -54,7 +54,7 @@ class RegionReadout(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Image, class, score and box of every (region, class) pair above the threshold whose box is not empty."""
         regions, scores = answers.regions, answers.logits.float().softmax(-1)[:, :-1]
-        boxes = decode_deltas(regions.boxes_xyxy[:, None], answers.deltas, self.weights)
+        boxes = decode_deltas(regions.boxes_xyxy[:, None].expand_as(answers.deltas), answers.deltas, self.weights)
         limit = boxes.new_tensor([[width, height, width, height] for height, width in sizes_hw])[regions.image]
         boxes = torch.minimum(boxes.clamp(min=0), limit[:, None])
         filled = (boxes[..., 2:] > boxes[..., :2]).all(-1)

@@ -22,7 +22,9 @@ def _sampling(number: int = 512) -> RegionSampling:
 
 
 def _target(boxes: list[list[float]], labels: list[int]) -> Target:
-    return Target.of(torch.tensor(boxes).reshape(-1, 4), torch.tensor(labels, dtype=torch.long), (100, 100))
+    return Target.of(
+        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), torch.tensor(labels, dtype=torch.long), (100, 100)
+    )
 
 
 def test_objects_join_the_regions_and_know_themselves() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from smidgen.boxes.anchors import AnchorShapes
@@ -18,6 +20,11 @@ def _output(logits: torch.Tensor, sizes_hw: tuple[tuple[int, int], ...], cells: 
     """One level of 4 x 4 cells of 8 px whose anchors are the cells themselves."""
     answers = LevelAnswers(logits[:, None, None], torch.zeros(len(logits), 1, 4), None, (4, 4), len(sizes_hw), cells)
     return DenseOutput((answers,), (8,), (32, 32), sizes_hw)
+
+
+def _second_stage(answers: RegionAnswers, batch: int) -> DenseOutput:
+    """Of images of 20 x 20 px on a canvas of 32."""
+    return replace(_output(torch.zeros(16 * batch), ((20, 20),) * batch), evidence=(answers,))
 
 
 def test_the_best_anchors_become_regions_image_by_image() -> None:
@@ -54,7 +61,7 @@ def test_detections_are_in_pixels_of_the_original_image_and_of_their_image() -> 
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [5, 5, 15, 15]])
     logits = torch.tensor([[5.0, 0, 0], [4, 0, 0], [0, 6, 0]])
     answers = RegionAnswers(Regions(boxes, torch.tensor([0, 0, 1]), 2), logits, torch.zeros(3, 2, 4))
-    output = DenseOutput((), (), (20, 20), ((20, 20), (20, 20)), evidence=(answers,))
+    output = _second_stage(answers, 2)
     first, second = RegionReadout()(output, [(40, 20), (20, 20)], CLASSES)
     assert (first.labels.tolist(), second.labels.tolist()) == ([0], [1])
     assert first.boxes_xyxy.tolist() == [[0, 0, 10, 20]]
@@ -64,5 +71,5 @@ def test_detections_are_in_pixels_of_the_original_image_and_of_their_image() -> 
 def test_no_region_gives_no_detection() -> None:
     regions = Regions(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), 1)
     answers = RegionAnswers(regions, torch.zeros(0, 3), torch.zeros(0, 2, 4))
-    output = DenseOutput((), (), (20, 20), ((20, 20),), evidence=(answers,))
+    output = _second_stage(answers, 1)
     assert [len(found) for found in RegionReadout()(output, [(20, 20)], CLASSES)] == [0]

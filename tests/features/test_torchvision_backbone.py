@@ -39,7 +39,6 @@ def test_stem_and_first_stage_are_frozen_unless_norms_are_trained() -> None:
     [
         ({"name": "shufflenet_v3"}, "expected one of .*model.backbone.name"),
         ({"strides": (4, 64)}, "expected strides out of .*model.backbone.strides"),
-        ({"norm": "group"}, "expected norm 'frozen' or 'batch' .*model.backbone.norm"),
     ],
 )
 def test_mistakes_are_named(settings: dict, message: str) -> None:

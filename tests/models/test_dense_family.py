@@ -36,7 +36,9 @@ def _image(height: int, width: int, seed: int = 0) -> torch.Tensor:
 
 
 def _target(boxes: list[list[float]], labels: list[int], size_hw: tuple[int, int]) -> Target:
-    return Target.of(torch.tensor(boxes).reshape(-1, 4), torch.tensor(labels, dtype=torch.long), size_hw)
+    return Target.of(
+        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), torch.tensor(labels, dtype=torch.long), size_hw
+    )
 
 
 @pytest.mark.parametrize(
