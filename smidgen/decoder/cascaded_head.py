@@ -155,9 +155,11 @@ def run_cascade(
     paddings = [None] * len(levels) if paddings is None else list(paddings)
     answers = list(head.on_levels(levels[start:], paddings[start:], start))
     start_logits = query_head.on_levels([levels[start]], [paddings[start]])[0]
-    query_logits, computed = _visible(start_logits, paddings[start]), []
+    query_logits = _visible(start_logits, paddings[start])
+    computed: list[ComputedLevel] = []
     for level in reversed(range(start)):
-        valid = None if paddings[level] is None else ~paddings[level]
+        padding = paddings[level]
+        valid = None if padding is None else ~padding
         keys = cascade.keys(query_logits, _shape(levels[level]), valid)
         scores = query_logits.sigmoid()[keys.image, keys.row // 2, keys.column // 2]
         # Nothing reads the finest level's queries.

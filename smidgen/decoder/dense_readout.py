@@ -74,6 +74,7 @@ class ScoredBoxes(NamedTuple):
 class DenseReadout(nn.Module):
     """At most `candidates` (answer, class) pairs of each level and image, then class-wise non-maximum suppression.
 
+    Of a level with fewer answers, at most as many pairs as there are answers (official).
     decoder: what makes boxes, `AnchorBoxes` or `PointBoxes`. score_threshold: candidates score strictly above it (with
     centerness, their class probability does). nms_iou: of two boxes of a class that overlap more, the better one stays.
     num_detections: at most so many in an image. padded_cells: whether cells in the padding propose, too (official).

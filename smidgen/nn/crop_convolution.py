@@ -36,7 +36,8 @@ def on_crops(features: Float[Tensor, "B C H W"], branches: Sequence[Branch], key
 def _blocks(keys: Cells) -> tuple[Int[Tensor, "blocks 3"], Int[Tensor, " n"]]:
     """(image, row, column) of the 2x2 blocks that hold keys, and the block of each key."""
     places = torch.stack([keys.image, keys.row // 2 * 2, keys.column // 2 * 2], dim=1)
-    return torch.unique(places, dim=0, return_inverse=True)
+    blocks, block_of_key = torch.unique(places, dim=0, return_inverse=True)
+    return blocks, block_of_key
 
 
 def _answers(

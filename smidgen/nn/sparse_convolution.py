@@ -10,6 +10,11 @@ weights are read at every call, one table of neighbors serves all towers and lay
 matrix product over the features gathered once, a later layer is one batched product over towers, and a layer is
 computed only where a key still depends on it. None of this changes a number. Where so much of a level is active that
 gathering costs more than it saves, the masked dense convolutions run.
+
+Measured on one thread of a CPU with AVX-512, 256 channels, microseconds per cell and layer: dense convolution 11; a
+gather of 9 neighbors 0.6 and one matrix product over them 13 to 15, together 16 to 18 in chunks of 64 to 1024 cells
+alike; 9 products with shifted rows 18. The products are the cost, not the gather: what saves is to compute fewer cells
+in the last layers. Laying the weights of three towers out for a layer takes 1 ms and is done at every call.
 """
 
 from __future__ import annotations
@@ -223,7 +228,7 @@ def _product(
 ) -> Float[Tensor, "T m O"]:
     if gathered.shape[0] == 1:
         stacked = F.linear(gathered[0], weights.flatten(0, 1), biases.flatten())
-        return stacked.unflatten(1, biases.shape).transpose(0, 1)
+        return stacked.view(-1, *biases.shape).transpose(0, 1)
     return torch.baddbmm(biases[:, None], gathered, weights.mT)
 
 

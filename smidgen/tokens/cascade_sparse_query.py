@@ -58,7 +58,7 @@ class CascadeSparseQuery:
         self,
         query_logits: Float[Tensor, "B H W"],
         fine_shape: tuple[int, int],
-        valid: Bool[Tensor, "B H W"] | None = None,
+        valid: Bool[Tensor, "B rows columns"] | None = None,
     ) -> Cells:
         """The cells of the finer level that answer. valid: False at padded cells of that level; None = none is."""
         return restricted(children(self.queries(query_logits, fine_shape), fine_shape), valid)
@@ -107,7 +107,7 @@ def restricted(cells: Cells, valid: Bool[Tensor, "B H W"] | None) -> Cells:
 def on_map(cells: Cells, values: Float[Tensor, " n"], elsewhere: float = -torch.inf) -> Float[Tensor, "B H W"]:
     """The values at their cells, `elsewhere` at all others."""
     level = values.new_full((cells.batch * cells.shape[0] * cells.shape[1],), elsewhere)
-    return level.index_copy(0, cells.index, values).unflatten(0, (cells.batch, *cells.shape))
+    return level.index_copy(0, cells.index, values).view(cells.batch, *cells.shape)
 
 
 def _best(scores: Float[Tensor, "B H W"], fires: Bool[Tensor, "B H W"], count: int) -> Bool[Tensor, "B H W"]:

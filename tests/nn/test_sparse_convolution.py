@@ -77,7 +77,7 @@ def test_neighbors_are_found_row_by_row_and_none_beyond_the_border_or_in_another
     assert neighbor_rows(cells).tolist() == [
         [4, 4, 4, 4, 0, 1, 4, 4, 2],
         [4, 4, 4, 0, 1, 4, 4, 2, 4],
-        [4, 0, 1, 4, 2, 4, 4, 4, 4],
+        [0, 1, 4, 4, 2, 4, 4, 4, 4],
         [4, 4, 4, 4, 3, 4, 4, 4, 4],
     ]
 
