@@ -6,7 +6,7 @@ their keys answer and the share counts keys and context. Finding the cells is no
 is. Time is that of the one thread that computes, in turns, so that a busy machine falls on all. The numbers of both
 sides are compared before anything is timed.
 
-Seen on one thread of a CPU with AVX-512, a median of 2 rounds: dense 12.8 s; 105x faster at 0.6 % computed cells, 68x at
+Seen on one thread of a CPU with AVX-512, median of 2 rounds: dense 12.8 s; 105x faster at 0.6 % computed cells, 68x at
 1.1 %, 41x at 2.2 %, 18x at 5.1 %, 9.5x at 10 % (over a third of them keys); 0.99x the dense time at 100 %.
 
     python benchmarks/sparse_query.py [--classes 80] [--rounds 3] [--shares 0.5 1 2 5 10 100] [--blob 3] [--quick]
