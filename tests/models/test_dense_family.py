@@ -148,7 +148,7 @@ def test_one_field_of_an_optional_cascade_keeps_the_others() -> None:
     assert configure("query_det_nano", {"num_classes": 1, "cascade": {"threshold": 0.4}}).cascade.context == 2
     assert configure("query_det_nano", {"num_classes": 1, "cascade": None}).cascade is None
     with pytest.raises(ValueError, match=r"did you mean model\.cascade\.threshold"):
-        configure("query_det_nano", {"num_classes": 1, "cascade": {"treshold": 0.4}})
+        configure("query_det_nano", {"num_classes": 1, "cascade": {"thresholds": 0.4}})
 
 
 @torch.no_grad()
