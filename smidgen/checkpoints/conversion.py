@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from smidgen.checkpoints.classification import save_classifier
 from smidgen.checkpoints.counting_layouts import DQ_DETR, LSQ_DETR
+from smidgen.checkpoints.detectron_layout import QUERY_DET, RETINANET, RETINANET_FROM_P2
 from smidgen.checkpoints.detr_layouts import (
     IDEA_DINO,
     ORIGINAL_DEFORMABLE_DETR,
@@ -23,7 +24,7 @@ from smidgen.checkpoints.detr_layouts import (
     RELATION_DETR_DN,
     RELATION_DETR_UNUSED_RELATION,
 )
-from smidgen.checkpoints.inferred_sizes import check_count_classes, inferred_sizes
+from smidgen.checkpoints.inferred_sizes import check_count_classes, dense_sizes, inferred_sizes
 from smidgen.checkpoints.native import save
 from smidgen.checkpoints.official_classes import NAMES_TENSOR, Labels, classes_in_file, output_classes
 from smidgen.checkpoints.official_file import read_official
@@ -52,6 +53,8 @@ OFFICIAL_LAYOUTS: dict[str, tuple[Layout, ...]] = {
     "lsq_detr": (LSQ_DETR,),
     "salience_detr": (SALIENCE_DETR,),
     "salience_detr_5scale": (SALIENCE_DETR,),
+    "query_det": (QUERY_DET,),
+    "retinanet": (RETINANET, RETINANET_FROM_P2),
 }
 _DEFAULT_SIZE = "_r50"
 # Properties of the training's data set that no tensor tells, where a configuration has them.
@@ -120,7 +123,8 @@ def convert(
     num_classes = sizes.pop("num_classes")
     named = classes_in_file(official, num_classes) if classes is None else None
     outputs = output_classes(num_classes, named or classes, labels)
-    model = create_model(name, classes=outputs, **_with({"parity": True}, _with(sizes, settings)))
+    told = _with(_with({"parity": True}, layout.implied), sizes)
+    model = create_model(name, classes=outputs, **_with(told, settings))
     _load(model, layout, official, file)
     save(model, out)
     return ConversionReport(
@@ -193,7 +197,10 @@ def _sizes(
     defaults, transformer = asdict(config), settings.get("transformer")
     check_count_classes(layout, official, {**defaults, **settings})
     num_heads = transformer.get("num_heads") if isinstance(transformer, Mapping) else None
-    sizes = inferred_sizes(layout, official, defaults, num_heads)
+    of_the_detr_family = "transformer" in defaults
+    sizes = (
+        inferred_sizes(layout, official, defaults, num_heads) if of_the_detr_family else dense_sizes(layout, official)
+    )
     if "num_classes" not in sizes:
         raise ValueError(f"{file} has no class heads named as in {layout.source}: are weights missing?")
     assert sizes.keys() <= {field.name for field in fields(config)}
@@ -201,11 +208,11 @@ def _sizes(
 
 
 def _with(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with changes, both nested one level deep."""
+    """Settings with changes, both nested."""
     merged = dict(settings)
     for key, value in changes.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = {**merged[key], **value} if both else value
+        merged[key] = _with(merged[key], value) if both else value
     return merged
 
 

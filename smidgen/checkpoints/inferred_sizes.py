@@ -1,4 +1,4 @@
-"""Sizes of a DETR-family model, read off the shapes of an official checkpoint."""
+"""Sizes of a model, read off the shapes of an official checkpoint."""
 
 from __future__ import annotations
 
@@ -26,10 +26,26 @@ _TOLD_BY = (
 _STRIDES = (4, 8, 16, 32)
 
 
+def dense_sizes(layout: Layout, official: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Fields of a dense detector's configuration, nested as it is; without `num_classes` where there is no head."""
+    shapes = _Shapes(layout, official)
+    class_rows, box_rows = shapes.of("head.class_prediction.weight"), shapes.of("head.box_prediction.weight")
+    if class_rows is None or box_rows is None:
+        return {}
+    merged = shapes.count("neck.laterals.{}.weight")
+    return {
+        "num_classes": class_rows[0] // max(box_rows[0] // 4, 1),  # rows of all anchors, by rows of an anchor's box
+        "width": class_rows[1],
+        "head_layers": shapes.count("head.class_tower.convolutions.{}.weight"),
+        "num_levels": merged + shapes.count("neck.top.{}.weight"),
+        "backbone": {"strides": _STRIDES[-merged:]} if merged else {},
+    }
+
+
 def inferred_sizes(
     layout: Layout, official: Mapping[str, Tensor], defaults: Mapping[str, Any], num_heads: int | None = None
 ) -> dict[str, Any]:
-    """Fields of the configuration whose defaults are given, as far as the tensors tell them; nested as it is.
+    """Fields of a DETR-family configuration whose defaults are given, as far as the tensors tell them; nested as it is.
 
     The number of queries is told by learned queries only. num_heads: told by a position relation only, else given here
     or taken from the defaults: heads and points of deformable attention show as their product alone.

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,8 @@ class Layout:
     spellings: (pattern, replacement) from names of other versions of the release to those used here.
     distinct: names of tensors that are not all equal unless the file is of another system.
     optional: names that files may lack; the model keeps its own value (counters, computed buffers).
-    settings: (field of the configuration, official name of a tensor that holds its values).
+    settings: (field of the configuration, official name of a tensor that holds its values). implied: fields of the
+    configuration, nested as it is, that the release's weights need and no tensor tells (preprocessing).
     tolerates_extras: names that nobody knows are left out too, unless they show that the file is of a larger network
     (weights in the backbone, in encoder or decoder layers, or in the heads).
     """
@@ -51,6 +53,7 @@ class Layout:
     distinct: str | None = None
     optional: Sequence[str] = ()
     settings: Sequence[tuple[str, str]] = ()
+    implied: Mapping[str, Any] = field(default_factory=dict)
     tolerates_extras: bool = False
 
     def official_name(self, name: str) -> str:

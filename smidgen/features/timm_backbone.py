@@ -15,6 +15,7 @@ import timm
 from timm.layers import GroupNorm, freeze_batch_norm_2d  # type: ignore[attr-defined]
 from torch import nn
 
+from smidgen.nn.bottleneck_stride import stride_in_first_convolution
 from smidgen.structures import FeaturePyramid, ImageBatch
 
 Norm = Literal["frozen", "batch", "group"]
@@ -26,7 +27,9 @@ class TimmBackbone(nn.Module):
 
     frozen_stages: with norm="frozen", how many of the network's stages, counted as in timm's `feature_info` (in a
     ResNet the stem is the first), receive no gradient.
-    options: passed to timm.create_model. pretrained: ask timm for weights (needs the network).
+    options: passed to timm.create_model, but `num_groups` (of group norms) and `stride_in_1x1` (True: bottlenecks have
+    their stride in the first convolution, as Caffe's weights want it). pretrained: ask timm for weights (needs the
+    network).
     """
 
     def __init__(
@@ -99,6 +102,7 @@ def _create(name: str, norm: Norm, pretrained: bool, options: dict[str, Any]) ->
         )
     if norm == "group":
         options["norm_layer"] = partial(GroupNorm, num_groups=options.pop("num_groups", 8))
+    stride_in_1x1 = options.pop("stride_in_1x1", False)
     try:
         body: nn.Module = timm.create_model(name, features_only=True, pretrained=pretrained, **options)
     except Exception as error:
@@ -108,4 +112,4 @@ def _create(name: str, norm: Norm, pretrained: bool, options: dict[str, Any]) ->
             f"could not get pretrained weights of {name!r} ({type(error).__name__}: {error}); "
             "without network access use pretrained=False or a local checkpoint"
         ) from error
-    return body
+    return stride_in_first_convolution(body) if stride_in_1x1 else body

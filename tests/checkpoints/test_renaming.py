@@ -16,6 +16,7 @@ CASES = [
     pytest.param(system, layout, id=f"{system}: {layout.source}")
     for system, layouts in OFFICIAL_LAYOUTS.items()
     for layout in layouts
+    if system not in ("query_det", "retinanet")  # see test_convert_detectron.py
 ]
 
 
