@@ -1,4 +1,4 @@
-"""Names of QueryDet's official checkpoints (ChenhongyiYang/QueryDet-PyTorch), which are detectron2's, and its RetinaNet.
+"""Names of QueryDet's official checkpoints (ChenhongyiYang/QueryDet-PyTorch), its RetinaNet's and detectron2's.
 
 The weights are Caffe's: images are BGR in 0..255 of which only a mean is taken, and bottlenecks have their stride in
 the first 1x1 convolution. A converted model's configuration says both. Files that start from torchvision's weights
@@ -49,11 +49,14 @@ def _pyramid(finest: int) -> tuple[tuple[str, str], ...]:
 
 
 # detectron2's own RetinaNet has its towers in one sequence of convolutions and activations.
-_OWN_RETINANET = tuple(
-    (rf"^head\.{tower}_subnet\.{2 * layer}\.", f"det_head.{tower}_layer_{layer}.")
-    for tower in ("cls", "bbox")
-    for layer in range(8)
-) + ((r"^head\.(cls_score|bbox_pred)\.", r"det_head.\1."),)
+_OWN_RETINANET = (
+    *(
+        (rf"^head\.{tower}_subnet\.{2 * layer}\.", f"det_head.{tower}_layer_{layer}.")
+        for tower in ("cls", "bbox")
+        for layer in range(8)
+    ),
+    (r"^head\.(cls_score|bbox_pred)\.", r"det_head.\1."),
+)
 
 RETINANET = Layout(
     rules=(*_BACKBONE, *_pyramid(3), *_HEADS),
