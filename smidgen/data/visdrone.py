@@ -78,7 +78,8 @@ def patches(size_hw: tuple[int, int]) -> tuple[Window, Window, Window, Window]:
 
 def judged(rows: Rows, categories: Collection[int] = CATEGORIES) -> npt.NDArray[np.bool_]:
     """Which rows are objects: of one of the categories and with a score."""
-    return np.isin(rows[:, _CATEGORY], list(categories)) & (rows[:, _SCORE] != 0)
+    objects: npt.NDArray[np.bool_] = np.isin(rows[:, _CATEGORY], list(categories)) & (rows[:, _SCORE] != 0)
+    return objects
 
 
 def split_objects(
@@ -105,8 +106,8 @@ def ignored_regions(rows: Rows, window: Window) -> npt.NDArray[np.int64]:
     origin, extent = np.array([window.left, window.top]), np.array([window.width, window.height])
     start = np.clip(boxes[:, :2] - origin, 0, extent)
     end = np.clip(boxes[:, :2] + boxes[:, 2:] - origin, 0, extent)
-    inside = (end > start).all(axis=1)
-    return np.concatenate([start, end - start], axis=1)[inside]
+    parts: npt.NDArray[np.int64] = np.concatenate([start, end - start], axis=1)
+    return parts[(end > start).all(axis=1)]
 
 
 def class_indices(rows: Rows) -> npt.NDArray[np.int64]:
