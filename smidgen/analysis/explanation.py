@@ -11,6 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from smidgen.analysis.cascade_pictures import (
+    computed_cells_picture,
+    computed_shares_chart,
+    count_computed,
+    query_heat_picture,
+    why_no_computed_cells,
+    why_no_query_heat,
+)
 from smidgen.analysis.class_activation import class_activation, class_activation_picture, why_no_class_activation
 from smidgen.analysis.count_pictures import CountComparison, compare_counts, counting_chart
 from smidgen.analysis.cross_gate_pictures import cross_gate_picture, why_no_cross_gate
@@ -46,6 +54,8 @@ DRAW_OF_IMAGE: dict[str, DrawImage] = {
     "refined_tokens": refined_tokens_picture,
     "query_starts": query_start_picture,
     "cross_gate": cross_gate_picture,
+    "query_heat": query_heat_picture,
+    "computed_cells": computed_cells_picture,
 }
 
 
@@ -67,19 +77,30 @@ def _why_no_count(observation: Observation) -> str | None:
     return None if counted else "it does not count objects"
 
 
+def _why_no_queries(observation: Observation) -> str | None:
+    return None if observation.dense is None else "it is a dense detector: its cells answer, not a decoder's queries"
+
+
+def _why_no_query_origins(observation: Observation) -> str | None:
+    return _why_no_queries(observation) or why_no_origins(observation)
+
+
 def _nothing_missing(observation: Observation) -> str | None:
     return None
 
 
 MEASUREMENTS: dict[str, Measurement] = {
-    "query_levels": Measurement(why_no_origins, count_origins, lambda total, _: query_level_chart(total)),
-    "query_activation": Measurement(_nothing_missing, count_activations, lambda total, _: activation_chart(total)),
+    "query_levels": Measurement(_why_no_query_origins, count_origins, lambda total, _: query_level_chart(total)),
+    "query_activation": Measurement(_why_no_queries, count_activations, lambda total, _: activation_chart(total)),
     "quality_assignment": Measurement(
         why_no_quality, count_assignments, lambda total, _: quality_assignment_chart(total)
     ),
     "pattern_usage": Measurement(why_no_patterns, count_pattern_usage, pattern_usage_picture),
     "pattern_embedding": Measurement(why_no_patterns, pattern_vectors, embedding_picture),
     "counting": Measurement(_why_no_count, compare_counts, lambda total, _: counting_chart(total)),
+    "computed_shares": Measurement(
+        why_no_computed_cells, count_computed, lambda total, _: computed_shares_chart(total)
+    ),
     "score_by_size": Measurement(_nothing_missing, scores_by_size, lambda total, _: score_by_size_chart(total)),
     "detection_counts": Measurement(_nothing_missing, count_detections, lambda total, _: detection_count_chart(total)),
 }
@@ -140,7 +161,8 @@ def explain(
     images: how many of the first ones are drawn. receptive_field: over how many of the first ones the effective
     receptive field is measured; a gradient per image and level, so 0 = not at all. progress: called with the number of
     images done and of all. Objects of classes that the model does not know are left out. Raises ValueError where there
-    is nothing in common, or where the model is not of the DETR family.
+    is nothing in common, or where the model is neither of the DETR family nor a dense
+    detector.
     """
     preprocessing: Preprocessing = model.config.preprocessing  # type: ignore[assignment, union-attr]
     loader = evaluation_loader(dataset, preprocessing=preprocessing, batch_size=batch_size)
@@ -177,6 +199,8 @@ def missing_pictures(model: nn.Module, observation: Observation) -> dict[str, st
     reasons["query_starts"] = reasons["query_levels"]
     reasons["class_activation"] = why_no_class_activation(model)
     reasons["cross_gate"] = why_no_cross_gate(observation)
+    reasons["query_heat"] = why_no_query_heat(observation)
+    reasons["computed_cells"] = why_no_computed_cells(observation)
     if evidence_of(observation.output.evidence, SalienceMaps) is None:
         reasons |= dict.fromkeys(("salience", "refined_tokens"), "it does not filter tokens by salience")
     return {kind: reason for kind, reason in reasons.items() if reason is not None}
@@ -228,7 +252,8 @@ def _first(batch: ImageBatch, number: int) -> list[ImageBatch]:
 def _receptive_fields(model: nn.Module, images: Sequence[ImageBatch], side_px: int) -> dict[str, ReceptiveField]:
     if not images:
         return {}
-    levels = len(model.neck.levels)  # type: ignore[arg-type, union-attr]
+    detector: Any = model
+    levels = len(detector.neck.levels) if hasattr(detector.neck, "levels") else detector.config.num_levels
     return {f"level {level}": mean_receptive_field(model, images, side_px, level) for level in range(levels)}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from smidgen.analysis.cascade_pictures import ComputedShares
 from smidgen.analysis.count_pictures import CountComparison
 from smidgen.analysis.detection_counts import DetectionCounts
 from smidgen.analysis.effective_receptive_field import SHARES, ReceptiveField
@@ -89,6 +90,29 @@ IMAGE_PICTURES: dict[str, Reading] = {
             "Good to see: a gate with the shapes of the image, different on objects and beside them, and small "
             "objects clearer in the coded map than in the encoder's. Bad: a gate of one color, because then the two "
             "are mixed blindly. The numbers by level also stand in tables.json.",
+        ),
+    ),
+    "query_heat": Reading(
+        "Where small objects are sensed",
+        (
+            "This detector's query head asks of every cell whether the center of a small object is near, with a score "
+            "from 0 to 1; one panel per level that it was taught on. Green boxes are small on the level, white ones "
+            "are not. Cells above the threshold have their children on the next finer level computed.",
+            "Good to see: bright spots on the green boxes and darkness elsewhere. Bad: green boxes in the dark, "
+            "because the finer levels will not look there; or brightness everywhere, because then nothing is saved. "
+            "The maps are those of all cells; on finer levels the cascade asks only some of them.",
+        ),
+    ),
+    "computed_cells": Reading(
+        "What was computed of the finest levels",
+        (
+            "One panel per level that is computed only in part. Orange cells are the keys: they answer, as the query "
+            "scores of the level above told them to. Blue cells are their context, computed only because the keys' "
+            "convolutions read them. Everything else was skipped. The title counts, of the objects that are small to "
+            "the level above, those with a key at their center.",
+            "Good to see: every small object under orange, little blue. Bad: small objects without any color: their "
+            "boxes can only come from coarser levels. Then lower model.cascade.threshold, or have it chosen for a "
+            "recall: python -m smidgen.recipes.cascade_threshold.",
         ),
     ),
     "class_activation": Reading(
@@ -181,6 +205,16 @@ CHARTS: dict[str, Reading] = {
             "the dashed line have more objects than queries, so some cannot be found. Right: how often which class "
             "was taken for which.",
             "Too low (red) costs objects; too high (orange) costs only time.",
+        ),
+    ),
+    "computed_shares": Reading(
+        "Cells that the cascade computed",
+        (
+            "Over all images, what share of each sparse level's cells was computed (solid), and what share answered "
+            "(dashed), images with most first. What lies between the two lines is context.",
+            "Time on these levels follows the solid line. A few images far above the others set the longest time: a "
+            "budget (model.cascade.budget) caps them. python -m smidgen.recipes.cascade_tradeoff measures what "
+            "thresholds and budgets cost in accuracy.",
         ),
     ),
     "score_by_size": Reading(
@@ -342,6 +376,14 @@ def _pattern_table(usage: PatternUsage, class_names: Sequence[str]) -> list[list
     return rows
 
 
+def _computed_table(shares: ComputedShares) -> list[list[str]]:
+    rows = [["level", "keys", "computed", "computed, most in an image"]]
+    for row in shares.to_json()["levels"]:
+        values = [f"{row[key]:.1%}" for key in ("keys", "computed", "most_computed")]
+        rows.append([f"stride {row['stride']} px", *values])
+    return rows
+
+
 def _score_table(scores: ScoresBySize) -> list[list[str]]:
     rows = [["size of the detected box", "detections", "mean score"]]
     for row in scores.to_json()["by_size"]:
@@ -369,6 +411,7 @@ TABLES: dict[str, Callable[[Any], list[list[str]]]] = {
     "query_activation": _activation_table,
     "quality_assignment": _assignment_table,
     "counting": _count_table,
+    "computed_shares": _computed_table,
     "score_by_size": _score_table,
     "detection_counts": _detection_table,
 }

@@ -12,15 +12,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from smidgen.analysis.dense_observation import DenseSight, as_detector_output, dense_sight
 from smidgen.analysis.trained_matching import trained_matching, trained_quality
 from smidgen.assignment import HungarianAssignment, QualityOneToMany
 from smidgen.data import DetectionDataset
 from smidgen.evaluation.detect_and_score import ids_in_dataset
 from smidgen.evaluation.model_state import device_of
 from smidgen.losses.set_loss import Assignment
-from smidgen.structures import DetectorOutput, ImageBatch, Matches, Places, Target, Tokens
+from smidgen.structures import DenseOutput, DetectorOutput, ImageBatch, Matches, Places, Target, Tokens
 
-LISTENED_STAGES = ("flatten", "selection")
+LISTENED_STAGES = ("neck", "flatten", "selection")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class Observation:
     images: uint8 pixels. targets: the truth, in the frame of `images` and with the model's class indices. tokens: how
     the pyramid was flattened (None: the model has no `flatten` stage). places: where the queries started (None: no
     `selection` stage). assignment: decides which query answers for which object. quality: decides on several queries
-    for each object on the earlier layers (None: those are supervised one to one).
+    for each object on the earlier layers (None: those are supervised one to one). dense: of a dense detector, whose
+    `output` then holds its detections (None: the model is of the DETR family).
     """
 
     images: ImageBatch
@@ -40,6 +42,7 @@ class Observation:
     places: Places | None = None
     assignment: Assignment = field(default_factory=HungarianAssignment)
     quality: QualityOneToMany | None = None
+    dense: DenseSight | None = None
 
     @property
     def matches(self) -> Matches:
@@ -53,18 +56,22 @@ class Observation:
 def observe(model: nn.Module, images: ImageBatch, targets: Sequence[Target]) -> Observation:
     """Run the model as it stands (mode, gradient) on images with uint8 pixels and keep what the pictures need.
 
-    Raises ValueError for normalized pixels, and for a model that returns no DetectorOutput.
+    Raises ValueError for normalized pixels, and for a model that returns neither a DetectorOutput nor a DenseOutput.
     """
     if images.pixels.is_floating_point():
         raise ValueError("expected images with uint8 pixels as the loaders give them, got normalized pixels")
     device = device_of(model)
     with _listening(model) as heard:
         output = model(images.to(device))
+    moved = tuple(target.to(device) for target in targets)
+    if isinstance(output, DenseOutput):
+        dense = dense_sight(model, output, heard["neck"])
+        return Observation(images, moved, as_detector_output(model, output), dense=dense)
     if not isinstance(output, DetectorOutput):
         raise ValueError(
-            f"expected a model of the DETR family to explain, got one that returns {type(output).__name__}"
+            f"expected a model of the DETR family or a dense detector to explain, got one that returns "
+            f"{type(output).__name__}"
         )
-    moved = tuple(target.to(device) for target in targets)
     return Observation(
         images,
         moved,

@@ -20,6 +20,7 @@ from smidgen.checkpoints.atomic_write import write_atomically
 # Okabe and Ito's colors, which people of all color vision tell apart; finest level first.
 LEVEL_COLORS = ("#E69F00", "#56B4E9", "#CC79A7", "#F0E442", "#D55E00", "#009E73", "#0072B2")
 TRUTH_COLOR = "#39FF14"
+HEAT = "inferno"
 DOTS_PER_INCH = 110
 WIDTH_INCHES = 12.0
 PANEL_HEIGHTS_INCHES = (1.5, 9.0)
@@ -77,6 +78,44 @@ def true_boxes(observation: Observation, index: int) -> npt.NDArray[Any]:
     """The labeled objects of one image, M x 4 in network-input pixels."""
     boxes: npt.NDArray[Any] = observation.targets[index].boxes_xyxy.cpu().numpy()
     return boxes
+
+
+def lay_heat(axes: Axes, values: npt.NDArray[Any], canvas_hw: tuple[int, int], top: float) -> Any:
+    """Heat of a level whose opacity grows with the values (0 to top), so that the image shows where there is none."""
+    height, width = canvas_hw
+    extent = (0, width, height, 0)
+    limits = axes.get_xlim(), axes.get_ylim()
+    opacity = 0.1 + 0.75 * np.clip(values / top, 0, 1)
+    heat = axes.imshow(values, extent=extent, cmap=HEAT, vmin=0, vmax=top, alpha=opacity, interpolation="nearest")
+    axes.set(xlim=limits[0], ylim=limits[1])
+    return heat
+
+
+def inside_image(
+    values: npt.NDArray[Any], observation: Observation, index: int, canvas_hw: tuple[int, int]
+) -> npt.NDArray[Any]:
+    """The part of a level whose cells begin inside the image."""
+    height, width = observation.images.sizes[index]
+    rows, columns = values.shape
+    return values[: -(-height * rows // canvas_hw[0]), : -(-width * columns // canvas_hw[1])]
+
+
+def touched_cells(
+    boxes_xyxy: npt.NDArray[Any], shape: tuple[int, ...], cell_hw: tuple[float, float]
+) -> npt.NDArray[np.bool_]:
+    """Cells that share area with a box."""
+    top = np.arange(shape[0])[:, None] * cell_hw[0]
+    left = np.arange(shape[1])[:, None] * cell_hw[1]
+    x0, y0, x1, y1 = boxes_xyxy.astype(float).T
+    in_rows = (top < y1) & (top + cell_hw[0] > y0)
+    in_columns = (left < x1) & (left + cell_hw[1] > x0)
+    touched: npt.NDArray[np.bool_] = (in_rows.astype(np.float32) @ in_columns.T.astype(np.float32)) > 0
+    return touched
+
+
+def mean_of(values: npt.NDArray[Any]) -> float | None:
+    """None where there are none."""
+    return float(values.mean()) if values.size else None
 
 
 def level_color(level: int) -> str:

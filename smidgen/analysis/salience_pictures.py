@@ -19,15 +19,18 @@ from smidgen.analysis.panels import (
     Picture,
     how_many,
     image_panels,
+    inside_image,
+    lay_heat,
     legend_below,
     level_color,
+    mean_of,
     outline_boxes,
+    touched_cells,
     true_boxes,
 )
 from smidgen.structures import ActiveTokens, Tokens, evidence_of
 from smidgen.tokens.salience_filtering import SalienceMaps
 
-HEAT = "inferno"
 COLOR_BAR_INCHES = 0.7
 DOT_SHARE_OF_STRIDE = 0.34  # dots of neighboring levels, whose centers interleave, just do not touch
 
@@ -41,7 +44,7 @@ def salience_picture(observation: Observation, index: int) -> Picture:
     maps = _salience_of(observation)
     tokens = _tokens_of(observation)
     salience = [logits[index].float().sigmoid().cpu().numpy() for logits in maps.logits]
-    shown = [_inside(level, observation, index, maps.canvas_hw) for level in salience]
+    shown = [inside_image(level, observation, index, maps.canvas_hw) for level in salience]
     boxes = true_boxes(observation, index)
     rows = [_level_row(level, boxes, stride, maps.canvas_hw, observation.images.sizes[index], whole)
             for level, stride, whole in zip(shown, tokens.strides, salience, strict=True)]  # fmt: skip
@@ -49,7 +52,7 @@ def salience_picture(observation: Observation, index: int) -> Picture:
     figure, panels = image_panels(observation, index, [_level_title(row) for row in rows], heading)
     top = max(max(row["largest"] for row in rows), 1e-6)
     for axes, level in zip(panels, salience, strict=True):
-        heat = _lay_over(axes, level, maps.canvas_hw, top)
+        heat = lay_heat(axes, level, maps.canvas_hw, top)
         outline_boxes(axes, boxes)
     words = "salience: 0 = background, 1 = object (the scale ends at this image's largest value)"
     figure.set_figheight(figure.get_figheight() + COLOR_BAR_INCHES)
@@ -96,26 +99,6 @@ def _tokens_of(observation: Observation) -> Tokens:
     return observation.tokens
 
 
-def _lay_over(axes: Axes, salience: npt.NDArray[Any], canvas_hw: tuple[int, int], top: float) -> Any:
-    """Heat whose opacity grows with salience, so that the image shows where there is none."""
-    height, width = canvas_hw
-    extent = (0, width, height, 0)
-    limits = axes.get_xlim(), axes.get_ylim()
-    opacity = 0.1 + 0.75 * np.clip(salience / top, 0, 1)
-    heat = axes.imshow(salience, extent=extent, cmap=HEAT, vmin=0, vmax=top, alpha=opacity, interpolation="nearest")
-    axes.set(xlim=limits[0], ylim=limits[1])
-    return heat
-
-
-def _inside(
-    salience: npt.NDArray[Any], observation: Observation, index: int, canvas_hw: tuple[int, int]
-) -> npt.NDArray[Any]:
-    """The part of a level whose cells begin inside the image."""
-    height, width = observation.images.sizes[index]
-    rows, columns = salience.shape
-    return salience[: -(-height * rows // canvas_hw[0]), : -(-width * columns // canvas_hw[1])]
-
-
 def _level_row(
     shown: npt.NDArray[Any],
     boxes_xyxy: npt.NDArray[Any],
@@ -125,31 +108,14 @@ def _level_row(
     whole: npt.NDArray[Any],
 ) -> dict[str, Any]:
     cell_hw = canvas_hw[0] / whole.shape[0], canvas_hw[1] / whole.shape[1]
-    touched = _touched(boxes_xyxy, shown.shape, cell_hw)
+    touched = touched_cells(boxes_xyxy, shown.shape, cell_hw)
     return {
         "stride": stride,
         "cells": int(shown.size),
         "largest": float(shown.max()),
-        "mean_on_objects": _mean(shown[touched]),
-        "mean_elsewhere": _mean(shown[~touched]),
+        "mean_on_objects": mean_of(shown[touched]),
+        "mean_elsewhere": mean_of(shown[~touched]),
     }
-
-
-def _touched(
-    boxes_xyxy: npt.NDArray[Any], shape: tuple[int, ...], cell_hw: tuple[float, float]
-) -> npt.NDArray[np.bool_]:
-    """Cells that share area with a box."""
-    top = np.arange(shape[0])[:, None] * cell_hw[0]
-    left = np.arange(shape[1])[:, None] * cell_hw[1]
-    x0, y0, x1, y1 = boxes_xyxy.astype(float).T
-    in_rows = (top < y1) & (top + cell_hw[0] > y0)
-    in_columns = (left < x1) & (left + cell_hw[1] > x0)
-    touched: npt.NDArray[np.bool_] = (in_rows.astype(np.float32) @ in_columns.T.astype(np.float32)) > 0
-    return touched
-
-
-def _mean(values: npt.NDArray[Any]) -> float | None:
-    return float(values.mean()) if values.size else None
 
 
 def _level_title(row: dict[str, Any]) -> str:
