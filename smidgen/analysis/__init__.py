@@ -9,6 +9,15 @@ from smidgen.analysis.charts import Series, line_chart
 from smidgen.analysis.report import Figure, Report, Section, picture_source, render_report
 
 if TYPE_CHECKING:
+    from smidgen.analysis.cascade_pictures import (
+        ComputedShares,
+        computed_cells_picture,
+        computed_shares_chart,
+        count_computed,
+        query_heat_picture,
+    )
+    from smidgen.analysis.cascade_threshold import ThresholdChoice, threshold_for_recall
+    from smidgen.analysis.cascade_tradeoff import Tradeoff, measure_tradeoff, tradeoff_picture
     from smidgen.analysis.class_activation import ClassActivation, class_activation_picture
     from smidgen.analysis.count_pictures import CountComparison, compare_counts, counting_chart
     from smidgen.analysis.cross_gate_pictures import cross_gate_picture
@@ -30,6 +39,7 @@ _PUBLIC: dict[str, str] = {
     "ActivationCounts": "smidgen.analysis.query_activation",
     "AssignmentCounts": "smidgen.analysis.quality_assignment",
     "ClassActivation": "smidgen.analysis.class_activation",
+    "ComputedShares": "smidgen.analysis.cascade_pictures",
     "CountComparison": "smidgen.analysis.count_pictures",
     "DetectionCounts": "smidgen.analysis.detection_counts",
     "Explanation": "smidgen.analysis.explanation",
@@ -40,11 +50,16 @@ _PUBLIC: dict[str, str] = {
     "Picture": "smidgen.analysis.panels",
     "ReceptiveField": "smidgen.analysis.effective_receptive_field",
     "ScoresBySize": "smidgen.analysis.score_by_size",
+    "ThresholdChoice": "smidgen.analysis.cascade_threshold",
+    "Tradeoff": "smidgen.analysis.cascade_tradeoff",
     "activation_chart": "smidgen.analysis.query_activation",
     "class_activation_picture": "smidgen.analysis.class_activation",
     "compare_counts": "smidgen.analysis.count_pictures",
+    "computed_cells_picture": "smidgen.analysis.cascade_pictures",
+    "computed_shares_chart": "smidgen.analysis.cascade_pictures",
     "count_activations": "smidgen.analysis.query_activation",
     "count_assignments": "smidgen.analysis.quality_assignment",
+    "count_computed": "smidgen.analysis.cascade_pictures",
     "count_detections": "smidgen.analysis.detection_counts",
     "count_origins": "smidgen.analysis.query_origins",
     "count_pattern_usage": "smidgen.analysis.pattern_usage",
@@ -55,10 +70,12 @@ _PUBLIC: dict[str, str] = {
     "explain": "smidgen.analysis.explanation",
     "gini": "smidgen.analysis.query_activation",
     "mean_receptive_field": "smidgen.analysis.effective_receptive_field",
+    "measure_tradeoff": "smidgen.analysis.cascade_tradeoff",
     "observe": "smidgen.analysis.observation",
     "pattern_usage_picture": "smidgen.analysis.pattern_usage",
     "pattern_vectors": "smidgen.analysis.pattern_embedding",
     "quality_assignment_chart": "smidgen.analysis.quality_assignment",
+    "query_heat_picture": "smidgen.analysis.cascade_pictures",
     "query_level_chart": "smidgen.analysis.query_origins",
     "query_start_picture": "smidgen.analysis.query_origins",
     "receptive_field_picture": "smidgen.analysis.effective_receptive_field",
@@ -66,12 +83,15 @@ _PUBLIC: dict[str, str] = {
     "salience_picture": "smidgen.analysis.salience_pictures",
     "score_by_size_chart": "smidgen.analysis.score_by_size",
     "scores_by_size": "smidgen.analysis.score_by_size",
+    "threshold_for_recall": "smidgen.analysis.cascade_threshold",
+    "tradeoff_picture": "smidgen.analysis.cascade_tradeoff",
 }
 
 __all__ = [
     "ActivationCounts",
     "AssignmentCounts",
     "ClassActivation",
+    "ComputedShares",
     "CountComparison",
     "DetectionCounts",
     "Explanation",
@@ -86,11 +106,16 @@ __all__ = [
     "ScoresBySize",
     "Section",
     "Series",
+    "ThresholdChoice",
+    "Tradeoff",
     "activation_chart",
     "class_activation_picture",
     "compare_counts",
+    "computed_cells_picture",
+    "computed_shares_chart",
     "count_activations",
     "count_assignments",
+    "count_computed",
     "count_detections",
     "count_origins",
     "count_pattern_usage",
@@ -102,11 +127,13 @@ __all__ = [
     "gini",
     "line_chart",
     "mean_receptive_field",
+    "measure_tradeoff",
     "observe",
     "pattern_usage_picture",
     "pattern_vectors",
     "picture_source",
     "quality_assignment_chart",
+    "query_heat_picture",
     "query_level_chart",
     "query_start_picture",
     "receptive_field_picture",
@@ -115,6 +142,8 @@ __all__ = [
     "salience_picture",
     "score_by_size_chart",
     "scores_by_size",
+    "threshold_for_recall",
+    "tradeoff_picture",
 ]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from smidgen.analysis.dense_observation import DenseSight, Pointing
 from smidgen.analysis.observation import Observation
@@ -90,8 +91,8 @@ def computed_cells_picture(observation: Observation, index: int) -> Picture:
     many of the objects that are small to the level above have a key at their center. Raises ValueError without a
     cascade.
     """
-    sight, pointing = _sight_of(observation)
     computed = _computed_of(observation)
+    sight, pointing = _sight_of(observation)
     boxes = true_boxes(observation, index)
     rows = [_computed_row(observation, index, sight, pointing, level, boxes) for level in computed.levels]
     heading = "Which cells of the finest levels were computed; all cells of the coarser levels are"
@@ -171,7 +172,7 @@ def computed_shares_chart(shares: ComputedShares) -> Picture:
         axes.plot(place, keys, color=color, linestyle="--", linewidth=1, label=f"{words}: keys")
     axes.set(xlabel="image, those with most first (each level in its own order)", ylabel="share of its cells in %")
     axes.set_ylim(bottom=0)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=9)
     return Picture(figure, shares.to_json())
