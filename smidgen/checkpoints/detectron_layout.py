@@ -73,6 +73,7 @@ RETINANET = Layout(
 
 RETINANET_FROM_P2 = replace(
     RETINANET,
+    source="the same from P2",
     rules=(*_BACKBONE, *_pyramid(2), *_HEADS),
     has=(*RETINANET.has, "backbone.fpn_lateral2."),
     lacks=("query_head.",),

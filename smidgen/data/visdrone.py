@@ -107,7 +107,8 @@ def ignored_regions(rows: Rows, window: Window) -> npt.NDArray[np.int64]:
     start = np.clip(boxes[:, :2] - origin, 0, extent)
     end = np.clip(boxes[:, :2] + boxes[:, 2:] - origin, 0, extent)
     parts: npt.NDArray[np.int64] = np.concatenate([start, end - start], axis=1)
-    return parts[(end > start).all(axis=1)]
+    inside: npt.NDArray[np.bool_] = (end > start).all(axis=1)
+    return np.compress(inside, parts, axis=0)
 
 
 def class_indices(rows: Rows) -> npt.NDArray[np.int64]:

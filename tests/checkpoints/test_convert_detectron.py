@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from smidgen.checkpoints import convert, load
 from smidgen.checkpoints.conversion import OFFICIAL_LAYOUTS
@@ -26,12 +26,12 @@ CASES = [
 ]
 
 
-def small_model(system: str, strides: dict[str, Any], levels: int, **settings: Any) -> nn.Module:
+def small_model(system: str, strides: dict[str, Any], levels: int, **settings: Any) -> Any:
     """Other than the defaults in every size that shapes can tell; random in every tensor."""
     implied: dict[str, Any] = {"preprocessing": CAFFE_PREPROCESSING, "parity": True}
     backbone = {**BACKBONE, "options": {**BACKBONE["options"], "stride_in_1x1": True}, **strides}
     sizes = {"num_classes": 3, "width": 16, "head_layers": 2, "num_levels": levels}
-    model: nn.Module = create_model(f"{system}_r50", backbone=backbone, **(sizes | implied | settings))
+    model = create_model(f"{system}_r50", backbone=backbone, **(sizes | implied | settings))
     torch.manual_seed(0)
     for tensor in model.state_dict().values():
         tensor.copy_(torch.rand(tensor.shape) * 0.1 + 0.01)
@@ -156,3 +156,9 @@ def test_weights_that_started_from_torchvision_are_said_so(tmp_path: Path) -> No
         small_model("query_det", FROM_P2, 6).config.preprocessing, channel_order="rgb"
     )
     assert model.backbone.body.layer2[0].conv1.stride == (1, 1) and model.backbone.body.layer2[0].conv2.stride == (2, 2)
+
+
+def test_a_file_of_querydet_is_no_retinanet(tmp_path: Path) -> None:
+    official = to_official(QUERY_DET, small_model("query_det", FROM_P2, 6))
+    with pytest.raises(ValueError, match=r"checkpoint of retinanet .* looks like query_det"):
+        converted(official, tmp_path, "retinanet")
