@@ -161,8 +161,7 @@ def explain(
     images: how many of the first ones are drawn. receptive_field: over how many of the first ones the effective
     receptive field is measured; a gradient per image and level, so 0 = not at all. progress: called with the number of
     images done and of all. Objects of classes that the model does not know are left out. Raises ValueError where there
-    is nothing in common, or where the model is neither of the DETR family nor a dense
-    detector.
+    is nothing in common, or where the model is neither of the DETR family nor a dense detector.
     """
     preprocessing: Preprocessing = model.config.preprocessing  # type: ignore[assignment, union-attr]
     loader = evaluation_loader(dataset, preprocessing=preprocessing, batch_size=batch_size)

@@ -30,7 +30,7 @@ def analyze(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> Result:
-    """Explain a model: salience, where queries start, who works, class activation, scores by size; writes a page."""
+    """Explain a model: salience, where queries start, what a cascade computed, scores by size ...; writes a page."""
     from smidgen.analysis import explain
     from smidgen.checkpoints import load
     from smidgen.checkpoints.native import checkpoint_folder
@@ -91,6 +91,9 @@ def _show(found: Explanation, console: Console) -> None:
             for row in measured["quality_assignment"]["layers"]
         ]
         console.print(table("Queries that answer for an object on earlier layers", columns, rows))
+    if measured["computed_shares"] is not None:
+        rows = [[row[key] for key in ("stride", "keys", "computed")] for row in measured["computed_shares"]["levels"]]
+        console.print(table("Share of the sparse levels' cells", ["stride", "keys", "computed"], rows))
     best = measured["detection_counts"]["best_threshold"]
     console.print(f"as many detections as objects at a score of about {best:g}", markup=False)
     if found.counting is not None:
