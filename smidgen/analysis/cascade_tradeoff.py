@@ -198,7 +198,7 @@ def tradeoff_picture(tradeoff: Tradeoff, metric: str = "AP") -> Picture:
     _draw(over_time, tradeoff, metric, lambda point: point.latency_ms)
     _draw(over_cells, tradeoff, metric, lambda point: 100 * point.share)
     over_time.set(xlabel="median time of an image in ms", ylabel=f"{metric} ({tradeoff.protocol})")
-    over_time.set_xlim(left=0)
+    over_time.set_xlim(0, 1.12 * max(point.latency_ms for point in tradeoff.points))
     over_time.set_ylim(bottom=0)
     over_cells.set_xscale("symlog", linthresh=0.1)
     over_cells.set_xticks(PER_CENTS, [f"{value:g}" for value in PER_CENTS])
