@@ -41,7 +41,7 @@ def aerial_cars(system: str = "dino_nano", data: Path = Path("aerial_cars")) -> 
 def scenes(system: str = "dino_nano", data: Path = Path("scenes")) -> Experiment:
     """Generated scenes of 128 px with 2 to 40 objects: minutes instead of an hour, for comparisons with several seeds.
 
-    Four epochs teach next to nothing (docs/log.md), ten are meant to. About eight CPU minutes a run on a 2-core AMD EPYC.
+    Four epochs teach next to nothing (docs/log.md), ten are meant to. About eight CPU minutes on a 2-core AMD EPYC.
 
     smidgen synth scenes --count 300 --val-count 80 --size 128x128 --objects 2-40 --classes car,truck,bus
     smidgen train dino_nano --recipe small_budget.scenes --data scenes --out runs/scenes
