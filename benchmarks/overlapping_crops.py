@@ -1,4 +1,4 @@
-"""What cutting and merging all crops at once saves over walking from patch to patch: ratios of one run.
+"""What cutting and merging all crops at once costs and saves against walking from patch to patch: ratios of one run.
 
 The strip layers of Strip-MLP-T, stage by stage, on the maps of an 800 x 1333 image. The peer, written here, takes one
 patch after the other through the layers and adds it in its place; both are checked to give the same answer before they

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import torch
-import torch.distributed
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from smidgen.boxes import full_precision
+from smidgen.nn.process_mean import process_mean
 from smidgen.structures import DetectorOutput, Target, evidence_of
 from smidgen.tokens.salience_filtering import SalienceMaps
 
@@ -74,10 +74,7 @@ class SalienceLoss:
 
     def _normalizer(self, wanted: Float[Tensor, "B N"]) -> Float[Tensor, ""]:
         count = (wanted > 0).sum().float()
-        if not self.per_process and torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(count)
-            count = count / torch.distributed.get_world_size()
-        return count.clamp(min=1)
+        return (count if self.per_process else process_mean(count)).clamp(min=1)
 
 
 def soft_focal_loss(

@@ -15,7 +15,8 @@ Open in the paper, with the choice made here (and its option):
     denoising      Boost loss, too, as it is DINO's one class loss
     predicted size without gradient; the modulating factor with (detach_modulator)
     object size    as equation 5 has it, although it makes large objects heavier where beta is 1; see
-                   losses/category_size.py (gt_size_weight, positive_renorm)
+                   losses/category_size.py (gt_size_weight, positive_renorm; the nano size, which starts from random
+                   weights, has the latter on, since equation 5 alone hardly teaches it)
     box noise      0.4, of the authors' configurations; DINO's paper text has 1.0
     canvas         padded to a multiple of 32: else strided convolutions drop the last columns
     Swin           with layer norms behind its maps, as in DINO's code; timm has none (output_norms)

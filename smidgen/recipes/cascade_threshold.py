@@ -19,6 +19,7 @@ from torch import nn
 
 from smidgen.analysis.cascade_threshold import ThresholdChoice, threshold_for_recall
 from smidgen.checkpoints import load, save
+from smidgen.checkpoints.atomic_write import write_atomically
 from smidgen.data import DetectionDataset, open_dataset
 from smidgen.models import create_model
 
@@ -53,7 +54,8 @@ def main() -> None:
         parser.error(str(error))
     save(model, options.out)
     values = choice.to_json()
-    (options.out / "cascade_threshold.json").write_text(json.dumps(values) + "\n", encoding="utf-8")
+    file, text = options.out / "cascade_threshold.json", json.dumps(values) + "\n"
+    write_atomically(file, lambda partial: partial.write_text(text, encoding="utf-8"))
     print(json.dumps({name: value for name, value in values.items() if name != "curve"}))
 
 

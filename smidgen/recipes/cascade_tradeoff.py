@@ -20,6 +20,7 @@ from torch import nn
 from smidgen.analysis.cascade_threshold import threshold_for_recall
 from smidgen.analysis.cascade_tradeoff import THRESHOLDS, Tradeoff, measure_tradeoff, tradeoff_picture
 from smidgen.checkpoints import load
+from smidgen.checkpoints.atomic_write import write_atomically
 from smidgen.data import DetectionDataset, open_dataset
 
 
@@ -46,9 +47,8 @@ def measured(
 def written(tradeoff: Tradeoff, out: Path, metric: str = "AP") -> tuple[Path, Path]:
     """cascade_tradeoff.json and cascade_tradeoff.png in `out`."""
     picture = tradeoff_picture(tradeoff, metric)
-    out.mkdir(parents=True, exist_ok=True)
-    values = out / "cascade_tradeoff.json"
-    values.write_text(json.dumps(tradeoff.to_json(), indent=1) + "\n", encoding="utf-8")
+    values, text = out / "cascade_tradeoff.json", json.dumps(tradeoff.to_json(), indent=1) + "\n"
+    write_atomically(values, lambda partial: partial.write_text(text, encoding="utf-8"))
     return values, picture.save(out / "cascade_tradeoff.png")
 
 

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from smidgen.analysis.observation import Observation, observe, with_model_labels
 from smidgen.checkpoints import load, save
+from smidgen.checkpoints.atomic_write import write_atomically
 from smidgen.data import DetectionDataset, evaluation_loader, open_dataset
 from smidgen.evaluation.model_state import evaluating
 from smidgen.models import create_model
@@ -130,7 +131,8 @@ def main() -> None:
         parser.error(str(error))
     save(model, options.out)
     text = json.dumps(asdict(count))
-    (options.out / "pattern_count.json").write_text(text + "\n", encoding="utf-8")
+    file = options.out / "pattern_count.json"
+    write_atomically(file, lambda partial: partial.write_text(text + "\n", encoding="utf-8"))
     print(text)
 
 
