@@ -1,9 +1,13 @@
-"""A protocol is data: thresholds, size bins, detection limits and the figures to report, with a name and a version."""
+"""A protocol is data: thresholds, size bins, detection limits, rules and figures, named and versioned.
+
+What published numbers silently differ in is written out: over what the classes are averaged, whether a limit counts
+detections of a class or of the whole image, what an ignored region does, whether a crowd flag counts for anything.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +31,13 @@ Measure = Literal[
     "olrp_false_negatives",
     "absent",
 ]
+ClassMean = Literal["classes", "images"]
+LimitScope = Literal["image_and_class", "image"]
+PrecisionRule = Literal["101_points", "all_points"]
+RegionRule = Literal["crowd", "remove"]
+CrowdRule = Literal["ignored", "objects"]
+RecallBase = Literal["objects", "objects_and_ignored"]
+Unit = Literal["fraction", "per_cent"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +55,9 @@ class Spacing:
 class Figure:
     """One number of a protocol.
 
-    iou: its threshold (None = the mean over all). area: name of a size bin, limit: detections per image and class
-    (None = the protocol's default). The measure "absent" is always -1: an official tool prints the name without value.
+    iou: its threshold (None = the mean over all). area: name of a size bin, limit: one of the detection limits,
+    class_mean: what is averaged over (None = the protocol's default for each). The measure "absent" is always -1: an
+    official tool prints the name without value.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -54,14 +66,26 @@ class Figure:
     iou: float | None = None
     area: str | None = None
     limit: int | None = None
+    class_mean: ClassMean | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How detections are judged.
+    """How detections are judged. Every rule's default is COCO's.
 
     iou_thresholds: increasing, in (0, 1]. areas: square pixels of the ground truth, both ends inclusive; the first is
-    the figures' default. detection_limits: per image and class, increasing; the last is the figures' default.
+    the figures' default. detection_limits: increasing; the last is the figures' default.
+
+    score_floor: detections below it are left out (None = all count).
+    limit_per: a limit counts the detections of one class in an image, or all of an image before its classes are split.
+    precision: read from its monotone envelope at 101 levels of recall, or at every level that is reached (the area).
+    class_mean: every class counts once, or once for each image that holds it, so that frequent classes weigh more.
+    ignored_regions: a region about no class in particular is a crowd of every class (a detection that matches nothing
+    better and lies in it by the IoU threshold's share counts for nothing), or removes beforehand all objects and
+    detections of which it covers half, on rounded pixels.
+    crowds: objects flagged as crowd (iscrowd) are to be ignored, or are objects like any other.
+    recall_over: what recall is a share of: the objects, or these and the ignored ones of the class.
+    unit: of the figures; -1 is absent in both.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -72,6 +96,14 @@ class Protocol:
     areas: Mapping[str, tuple[float, float]]
     detection_limits: tuple[int, ...]
     figures: Mapping[str, Figure]
+    score_floor: float | None = None
+    limit_per: LimitScope = "image_and_class"
+    precision: PrecisionRule = "101_points"
+    class_mean: ClassMean = "classes"
+    ignored_regions: RegionRule = "crowd"
+    crowds: CrowdRule = "ignored"
+    recall_over: RecallBase = "objects"
+    unit: Unit = "fraction"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "areas", MappingProxyType(dict(self.areas)))
@@ -101,16 +133,27 @@ class Protocol:
         return figure.area if figure.area is not None else next(iter(self.areas))
 
     def limit_of(self, figure: Figure) -> int:
-        """The figure's detections per image and class."""
+        """The figure's detection limit."""
         return figure.limit if figure.limit is not None else self.detection_limits[-1]
+
+    def class_mean_of(self, figure: Figure) -> ClassMean:
+        """What the figure is averaged over."""
+        return figure.class_mean if figure.class_mean is not None else self.class_mean
 
     def settings(self) -> dict[str, Any]:
         """What a table of figures must say to be understood."""
         return {
+            "protocol": self.name,
+            "version": self.version,
             "iou_thresholds": [round(float(value), 6) for value in self.thresholds],
             "areas": {name: list(bounds) for name, bounds in self.areas.items()},
             "detection_limits": list(self.detection_limits),
+            **{rule: getattr(self, rule) for rule in RULES},
         }
+
+
+# Fields of a protocol that have a default.
+RULES = tuple(field.name for field in fields(Protocol) if field.default is not MISSING)
 
 
 def load_protocol(which: str | Path | Protocol) -> Protocol:
@@ -142,8 +185,22 @@ def _read(file: Path) -> Protocol:
         raise ValueError(f"expected a protocol file, but {file} does not exist")
     try:
         return TypeAdapter(Protocol).validate_python(yaml.safe_load(file.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValidationError as error:
+        reasons = "; ".join(_reason(detail) for detail in error.errors())
+        raise ValueError(f"{file} does not describe a protocol: {reasons}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} does not describe a protocol: {error}") from error
+
+
+def _reason(detail: Mapping[str, Any]) -> str:
+    """One of pydantic's complaints: where, what, and for an unknown field the nearest that there is."""
+    path = [str(part) for part in detail["loc"]]
+    if detail["type"] != "unexpected_keyword_argument":
+        return f"{'.'.join(path)}: {detail['msg']}" if path else str(detail["msg"])
+    owner = {"figures": Figure, "iou_thresholds": Spacing}.get(path[0], Protocol)
+    known = [field.name for field in fields(owner)]
+    near = get_close_matches(path[-1], known, n=1)
+    return f"{'.'.join(path)}: unknown" + (f", did you mean {near[0]!r}?" if near else f"; expected {', '.join(known)}")
 
 
 def _check_ranges(protocol: Protocol) -> None:

@@ -68,3 +68,34 @@ def test_faulty_files_are_refused(tmp_path: Path, old: str, new: str, said: str)
 def test_missing_file_is_said():
     with pytest.raises(ValueError, match="does not exist"):
         load_protocol("nowhere.yaml")
+
+
+def test_rules_default_to_those_of_coco_and_stand_in_the_settings(tmp_path: Path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(OWN + "class_mean: images\nlimit_per: image\nunit: per_cent\nscore_floor: 0.05\n")
+    settings = load_protocol(file).settings()
+    assert (settings["protocol"], settings["version"]) == ("mine", 3)
+    assert [settings[rule] for rule in ("class_mean", "limit_per", "unit", "score_floor")] == [
+        "images",
+        "image",
+        "per_cent",
+        0.05,
+    ]
+    assert load_protocol("coco").settings()["ignored_regions"] == "crowd"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("class_means: images", "class_means: unknown, did you mean 'class_mean'"),
+        ("class_mean: image", "class_mean: .*'classes' or 'images'"),
+        ("ignored_regions: drop", "ignored_regions: .*'crowd' or 'remove'"),
+        ("score_floor: low", "score_floor"),
+        ("  AP2: {measure: average_precision, class_means: classes}", "figures.AP2.class_means: .*'class_mean'"),
+    ],
+)
+def test_faulty_rules_are_refused_by_name(tmp_path: Path, line: str, said: str):
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"{OWN}{line}\n")
+    with pytest.raises(ValueError, match=said):
+        load_protocol(file)
