@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from detection_cases import random_case
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smidgen.evaluation.annotations import read_ground_truth, read_results
+from smidgen.evaluation.engine import match
+from smidgen.evaluation.greedy_matching import assign_greedily, match_by, within_limit
+from smidgen.evaluation.overlap import intersection_over_union
+from smidgen.evaluation.overlap_pairs import OverlapPairs
+
+THRESHOLDS = np.array([0.25, 0.5, 0.75, 1.0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(0.0, 1e10), (0.0, 64.0), (64.0, 300.0)]), st.sampled_from([2, 100]))
+def test_with_iou_it_is_the_engines_matching(seed: int, area: tuple[float, float], limit: int):
+    ground_truth, predictions = random_case(seed)
+    truth = read_ground_truth(ground_truth)
+    results = read_results(predictions, truth)
+    expected = match(truth, results, thresholds=THRESHOLDS, area=area, limit=limit)
+    found = match_by(truth, results, intersection_over_union, thresholds=THRESHOLDS, area=area, limit=limit)
+    assert found.detection.tolist() == expected.detection.tolist()
+    assert found.truth.tolist() == expected.truth.tolist()
+    assert found.counted.tolist() == expected.counted.tolist()
+    assert found.objects.tolist() == expected.objects.tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_all_at_once_is_one_after_another(seed: int):
+    rng = np.random.default_rng(seed)
+    overlap = rng.integers(0, 5, (12, 7)) / 4  # few values: many ties and long chains of refusals
+    rank = rng.permutation(12)
+    shared = rng.random(7) < 0.2
+    detection, truth = np.nonzero(overlap)
+    pairs = OverlapPairs(detection, truth, overlap[detection, truth])
+    pairs = pairs[np.lexsort((pairs.truth, -pairs.overlap, pairs.detection))]
+    assert assign_greedily(pairs, rank, shared).tolist() == _one_after_another(overlap, rank, shared)
+
+
+def test_the_limit_is_per_image_and_class():
+    ground_truth, predictions = random_case(3)
+    results = read_results(predictions, read_ground_truth(ground_truth))
+    rows = within_limit(results, 2)
+    groups = list(zip(results.image[rows].tolist(), results.category[rows].tolist(), strict=True))
+    assert max(groups.count(group) for group in groups) == 2
+    assert len(within_limit(results, 10_000)) == len(results.scores)
+    left_out = np.setdiff1d(np.arange(len(results.scores)), rows)
+    for row in left_out:
+        same = rows[(results.image[rows] == results.image[row]) & (results.category[rows] == results.category[row])]
+        assert results.scores[same].min() >= results.scores[row]
+
+
+def test_nothing_to_match():
+    truth = read_ground_truth({"images": [], "annotations": [], "categories": []})
+    found = match_by(
+        truth, read_results([], truth), intersection_over_union, thresholds=THRESHOLDS, area=(0, 1e10), limit=9
+    )
+    assert found.truth.shape == (4, 0) and found.objects.shape == (0, 0)
+    assert found.hit.sum() == pytest.approx(0)
+
+
+def _one_after_another(overlap: np.ndarray, rank: np.ndarray, shared: np.ndarray) -> list[int]:
+    given = [-1] * len(overlap)
+    taken: set[int] = set()
+    for detection in np.argsort(rank):
+        wishes = [place for place in np.argsort(-overlap[detection], kind="stable") if overlap[detection, place] > 0]
+        free = [int(place) for place in wishes if place not in taken]
+        if free:
+            given[detection] = free[0]
+            taken |= set() if shared[free[0]] else {free[0]}
+    return given
