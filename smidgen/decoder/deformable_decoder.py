@@ -64,7 +64,8 @@ class DeformableDecoder(nn.Module):
         for index, layer in enumerate(self.layers):
             position = self.query_position(queries, reference, state, tokens, index)
             scaled = scale_reference(reference, tokens.valid_share)
-            arguments = (state, position, scaled, tokens.content, tokens.shapes, tokens.padding, attention)
+            values = (tokens.content, tokens.shapes, tokens.padding)
+            arguments = (state, position, scaled, *values, attention, tokens.active)
             if self.checkpoint_activations and self.training:
                 state = checkpoint(layer, *arguments, use_reentrant=False)
             else:

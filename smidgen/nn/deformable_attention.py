@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from smidgen.nn.sampling_embedding_bag import sample_with_bags
 from smidgen.nn.sampling_grid import sample_with_grid
+from smidgen.nn.token_rows import on_empty_grid, rows_of
+from smidgen.structures import ActiveTokens
 
 SamplingMethod = Literal["auto", "grid_sample", "embedding_bag"]
 
@@ -113,12 +115,16 @@ class DeformableAttention(nn.Module):
         value: Float[Tensor, "B N C"],
         shapes: Sequence[tuple[int, int]],
         padding: Bool[Tensor, "B N"] | None = None,
+        active: ActiveTokens | None = None,
     ) -> Float[Tensor, "B Q C"]:
         """Read `value` around `reference`: points (x, y) or boxes (cx, cy, w, h) in [0, 1] of each level's canvas.
 
-        Offsets are in cells around a point, in half box sizes / num_points around a box. Padded values count as zero.
+        Offsets are in cells around a point, in half box sizes / num_points around a box. Padded values count as zero,
+        and so do those that are not `active` (None = all are; else its own padding counts, and `padding` is not read).
         """
-        return self.read(query, reference, self.project_value(value, padding), shapes)
+        if active is None:
+            return self.read(query, reference, self.project_value(value, padding), shapes)
+        return self.read(query, reference, self.project_active(rows_of(value, active.index), active, shapes), shapes)
 
     def project_value(
         self, value: Float[Tensor, "B N C"], padding: Bool[Tensor, "B N"] | None = None
@@ -128,6 +134,16 @@ class DeformableAttention(nn.Module):
         if padding is not None:
             projected = projected.masked_fill(padding[..., None], 0.0)
         return projected.view(*value.shape[:2], self.num_heads, -1)
+
+    def project_active(
+        self, rows: Float[Tensor, "B A C"], active: ActiveTokens, shapes: Sequence[tuple[int, int]]
+    ) -> Float[Tensor, "B N heads dim"]:
+        """`project_value` of all cells where only the active ones have a value, given as `rows`; the others are zero
+        and cost no multiplication.
+        """
+        projected = self.project_value(rows, active.padding).flatten(2)
+        grid = on_empty_grid(projected, active.index, sum(rows * columns for rows, columns in shapes))
+        return grid.unflatten(2, (self.num_heads, -1))
 
     def read(
         self,

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from smidgen.nn.deformable_attention import DeformableAttention
+from smidgen.structures import ActiveTokens
 
 
 class FeedForward(nn.Module):
@@ -54,7 +55,18 @@ class DeformableEncoderLayer(nn.Module):
         """Refine `query` (any subset of tokens) by sampling `value` around `reference` (canvas coordinates per
         level).
         """
-        update = self.attention(query + position, reference, value, shapes, padding)
+        return self.refine(query, position, reference, self.attention.project_value(value, padding), shapes)
+
+    def refine(
+        self,
+        query: Float[Tensor, "B Q C"],
+        position: Float[Tensor, "B Q C"],
+        reference: Float[Tensor, "B Q L 2"],
+        projected: Float[Tensor, "B N heads dim"],
+        shapes: tuple[tuple[int, int], ...],
+    ) -> Float[Tensor, "B Q C"]:
+        """`forward` on values that `attention` has projected."""
+        update = self.attention.read(query + position, reference, projected, shapes)
         query = self.attention_norm(query + self.dropout(update))
         return self.feed_forward_norm(query + self.feed_forward(query))
 
@@ -85,11 +97,14 @@ class DeformableDecoderLayer(nn.Module):
         shapes: tuple[tuple[int, int], ...],
         padding: Bool[Tensor, "B N"] | None,
         attention: Float[Tensor, "B heads Q Q"] | Bool[Tensor, "*B_1 Q Q"] | None = None,
+        active: ActiveTokens | None = None,
     ) -> Float[Tensor, "B Q C"]:
-        """`attention`: added to the self-attention logits where floating, blocking where True if boolean."""
+        """`attention`: added to the self-attention logits where floating, blocking where True if boolean. `active`: the
+        values that exist, see DeformableAttention.
+        """
         update = self._attend_to_queries(query, query + position, attention)
         query = self.self_attention_norm(query + self.dropout(update))
-        update = self.cross_attention(query + position, reference, value, shapes, padding)
+        update = self.cross_attention(query + position, reference, value, shapes, padding, active)
         query = self.cross_attention_norm(query + self.dropout(update))
         return self.feed_forward_norm(query + self.feed_forward(query))
 

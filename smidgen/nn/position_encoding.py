@@ -47,11 +47,19 @@ class SinePosition(nn.Module):
         self.width, self.temperature, self.offset = width, temperature, offset
 
     def forward(self, padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B H W C"]:
-        """Encode every cell; values at padded cells mean nothing."""
-        shown = (~padding).float()
-        axes = [self._encode(shown.cumsum(dim), dim) for dim in (1, 2)]
-        return torch.cat(axes, dim=-1)
+        """Encode every cell; values at padded cells, which lie right of and below the image, mean nothing.
 
-    def _encode(self, count: Tensor, dim: int) -> Tensor:
-        last = count.narrow(dim, count.shape[dim] - 1, 1)
-        return sine_features((count + self.offset) / (last + 1e-6), self.width // 2, self.temperature)
+        Sines are taken once for each row and each column and then repeated over the map.
+        """
+        shown = ~padding
+        rows, columns = shown[:, :, 0], shown[:, 0]
+        y = self._encode(rows)[:, :, None].where(
+            columns[:, None, :, None], self._encode(torch.zeros_like(rows[:1, :1]))
+        )
+        x = self._encode(columns)[:, None].where(rows[:, :, None, None], self._encode(torch.zeros_like(rows[:1, :1])))
+        return torch.cat([y, x], dim=-1)
+
+    def _encode(self, shown: Bool[Tensor, "B n"]) -> Float[Tensor, "B n c"]:
+        """Features of one axis, on which cells count from the first one that is shown."""
+        count = shown.float().cumsum(1)
+        return sine_features((count + self.offset) / (count[:, -1:] + 1e-6), self.width // 2, self.temperature)

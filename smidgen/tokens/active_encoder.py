@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from smidgen.nn.active_tokens import project_onto_grid, refine, rows_of, with_rows
 from smidgen.nn.deformable_layers import DeformableEncoderLayer, scale_reference
+from smidgen.nn.token_rows import rows_of, with_rows
 from smidgen.structures import ActiveTokens, FeaturePyramid, Memory, Tokens
 
 StandIn: TypeAlias = Literal["zero", "projected"]
@@ -72,7 +72,7 @@ class ActiveEncoder(nn.Module):
         layer: Any = self.layers[number]
         asked = self._num_queries(tokens, active)
         before, values = content[:, :asked], self._values(layer, content, tokens, active)
-        refined = refine(layer, before, position[:, :asked], reference[:, :asked], values, tokens.shapes)
+        refined = layer.refine(before, position[:, :asked], reference[:, :asked], values, tokens.shapes)
         kept = torch.where(active.padding[:, :asked, None], before, refined)
         return kept if self.queries == "all" else torch.cat([kept, content[:, asked:]], dim=1)
 
@@ -85,7 +85,6 @@ class ActiveEncoder(nn.Module):
         self, layer: DeformableEncoderLayer, content: Tensor, tokens: Tokens, active: ActiveTokens
     ) -> Float[Tensor, "B N heads dim"]:
         if self.stand_in == "zero":
-            num_tokens = tokens.content.shape[1]
-            return project_onto_grid(layer.attention, content, active.index, active.padding, num_tokens)
+            return layer.attention.project_active(content, active, tokens.shapes)
         everything = with_rows(tokens.content, active.index, content)
         return layer.attention.project_value(everything, tokens.padding)

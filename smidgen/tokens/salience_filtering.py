@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from smidgen.nn.deformable_layers import DeformableEncoderLayer, scale_reference
+from smidgen.nn.token_rows import rows_of, with_rows
 from smidgen.structures import ActiveTokens, FeaturePyramid, Memory, Tokens
 
 
@@ -68,11 +69,11 @@ class AttentionAmongBest(nn.Module):
         if padding is not None:
             score = score.masked_fill(padding, -torch.inf)
         index = score.topk(min(self.best, score.shape[1]), dim=1).indices
-        chosen, encoding = _rows(query, index), _rows(position, index)
+        chosen, encoding = rows_of(query, index), rows_of(position, index)
         hidden = None if padding is None else padding.gather(1, index)
         attending = chosen + encoding
         update = self.attention(attending, attending, chosen, key_padding_mask=hidden, need_weights=False)[0]
-        return _with_rows(query, index, self.norm(chosen + self.dropout(update)))
+        return with_rows(query, index, self.norm(chosen + self.dropout(update)))
 
 
 class SalienceFilteredEncoder(nn.Module):
@@ -157,7 +158,7 @@ class SalienceFilteredEncoder(nn.Module):
         active: ActiveTokens,
     ) -> Float[Tensor, "B N C"]:
         index, padding = active.index, active.padding
-        before, position = _rows(content, index), _rows(tokens.position, index)
+        before, position = rows_of(content, index), rows_of(tokens.position, index)
         query = before
         if len(self.among_best):
             best = self._best(self.proposals.class_head(before).amax(dim=-1), score.gather(1, index))
@@ -165,7 +166,7 @@ class SalienceFilteredEncoder(nn.Module):
         places = reference.gather(1, index[..., None, None].expand(-1, -1, *reference.shape[2:]))
         value = tokens.content if self.values == "input" else content
         query = self.layers[number](query, position, places, value, tokens.shapes, tokens.padding)
-        return _with_rows(content, index, torch.where(padding[..., None], before, query))
+        return with_rows(content, index, torch.where(padding[..., None], before, query))
 
     def _best(self, object_logit: Float[Tensor, "B A"], salience: Float[Tensor, "B A"]) -> Float[Tensor, "B A"]:
         if self.best_by == "logits":
@@ -216,16 +217,6 @@ def _left_alone(tokens: Tokens, refined: ActiveTokens, per_batch: bool) -> Bool[
     """Tokens that show the image and were not refined; officially surplus tokens count as refined."""
     left = torch.zeros_like(refined.padding) if per_batch else refined.padding
     return torch.ones_like(tokens.padding).scatter(1, refined.index, left) & ~tokens.padding
-
-
-def _rows(features: Float[Tensor, "B N C"], index: Int[Tensor, "B A"]) -> Float[Tensor, "B A C"]:
-    return features.gather(1, index[..., None].expand(-1, -1, features.shape[-1]))
-
-
-def _with_rows(
-    features: Float[Tensor, "B N C"], index: Int[Tensor, "B A"], rows: Float[Tensor, "B A C"]
-) -> Float[Tensor, "B N C"]:
-    return features.scatter(1, index[..., None].expand(-1, -1, features.shape[-1]), rows)
 
 
 def _share(count: int, ratio: float) -> int:

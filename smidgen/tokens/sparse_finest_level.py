@@ -130,11 +130,14 @@ class SparseFinestLevel(nn.Module):
         return self._hidden(memory, ~taken, evidence)
 
     def _hidden(self, memory: Memory, left_out: Bool[Tensor, "B n"], evidence: FinestLevel) -> Memory:
-        """Unchosen tokens as padding: of the proposals always, of the decoder's values if they stand for zero."""
+        """Unchosen tokens as padding: of the proposals always, of the decoder's values if they stand for zero.
+
+        What is left is named by `active`, so that heads and value projections spend nothing on the rest.
+        """
         proposing = _padded(memory.proposal_tokens, left_out)
-        values = memory.tokens
+        values = replace(memory.tokens, active=None)
         if self.encoder.stand_in == "zero":
-            values = proposing if values is memory.proposal_tokens else _padded(values, left_out)
+            values = proposing if memory.tokens is memory.proposal_tokens else _padded(memory.tokens, left_out)
         return Memory(values, proposing, (*memory.evidence, evidence))
 
     @torch.no_grad()
