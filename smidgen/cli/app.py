@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from smidgen import __version__
-from smidgen.cli import analyze, check, convert, demo, evaluate, models, predict, profile, synth, train
+from smidgen.cli import analyze, check, convert, demo, evaluate, models, predict, profile, score, synth, train
 from smidgen.cli.failures import ExitCode, report
 from smidgen.cli.output import Result
 from smidgen.cli.plugins import load_plugins
@@ -28,7 +28,7 @@ app = typer.Typer(
 )
 
 for verb in (
-    demo.demo, models.models, check.check, synth.synth, train.train, evaluate.evaluate, predict.predict,
+    demo.demo, models.models, check.check, synth.synth, train.train, evaluate.evaluate, score.score, predict.predict,
     analyze.analyze, profile.profile, convert.convert,
 ):  # fmt: skip
     app.command()(verb)

@@ -1,0 +1,140 @@
+"""`smidgen score`: anybody's predictions judged by any protocol."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from smidgen.cli.failures import usage_error
+from smidgen.cli.options import AsJson
+from smidgen.cli.output import Result, say, table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from smidgen.evaluation import Evaluation, Protocol
+
+
+def score(
+    ground_truth: Annotated[
+        Path | None,
+        typer.Option(help="COCO json, a dataset folder whose layout is recognized, or a folder of VisDrone txt files."),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="COCO results json, what `smidgen predict` wrote, or a folder of VisDrone txt files."),
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="coco, aitod ..., with or without @version, or a .yaml file; `list` shows them.")
+    ] = "coco",
+    split: Annotated[
+        str | None, typer.Option(help="Which images of a dataset folder with several splits: train, val, test ...")
+    ] = None,
+    windows: Annotated[
+        Path | None,
+        typer.Option(help="The predictions are of windows, which this COCO json lists: merge them per image first."),
+    ] = None,
+    window_rate: Annotated[
+        float, typer.Option(min=0.01, help="Pixels of the predictions for one of the image (800 px at 1200: 1.5).")
+    ] = 1.0,
+    class_agnostic: Annotated[
+        bool, typer.Option("--class-agnostic", help="Found or not, whatever the class: all classes are one.")
+    ] = False,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Resamplings of the images for 95 % intervals; 0 = none.")] = 0,
+    as_json: AsJson = False,
+) -> Result:
+    """Judge predictions from files: figures by class and by object size, under a protocol that is said with them."""
+    from smidgen.evaluation import load_protocol
+
+    if protocol == "list":
+        return _protocols()
+    rules = load_protocol(protocol)
+    if ground_truth is None or predictions is None:
+        missing = "--ground-truth" if ground_truth is None else "--predictions"
+        raise usage_error(f"missing option {missing}", "see `smidgen score --help`, or `--protocol list`")
+    truth, results, settings = _read(ground_truth, split, predictions, windows, window_rate)
+    if class_agnostic:
+        from smidgen.evaluation.class_agnostic import without_classes
+
+        truth, results = without_classes(truth, results)
+    settings["class_agnostic"] = class_agnostic
+    found = _judged(truth, results, rules, settings, bootstrap)
+    return Result(found.to_json(), lambda console: console.print(found.renderable()))
+
+
+def _read(
+    ground_truth: Path, split: str | None, predictions: Path, windows: Path | None, window_rate: float
+) -> tuple[Mapping[str, Any], Sequence[Mapping[str, Any]], dict[str, Any]]:
+    """COCO ground truth, COCO results of its images, and where they came from."""
+    from smidgen.evaluation.ground_truth_source import open_ground_truth
+    from smidgen.evaluation.prediction_source import open_predictions
+
+    truth = open_ground_truth(ground_truth, split)
+    _say_source("ground truth", truth.layout, truth.notes)
+    settings: dict[str, Any] = {"ground_truth": str(ground_truth), "predictions": str(predictions)}
+    if windows is None:
+        detections = open_predictions(predictions, truth.document)
+        results: Sequence[Mapping[str, Any]] = detections.results
+    else:
+        from smidgen.evaluation.json_document import read_json
+        from smidgen.evaluation.window_merging import merge_windows, read_windows
+
+        places = read_windows(windows, truth.document["images"], rate=window_rate)
+        detections = open_predictions(predictions, read_json(windows))
+        results = merge_windows(detections.results, places)
+        settings |= {
+            "windows": str(windows),
+            "window_rate": window_rate,
+            "detections_in_windows": len(detections.results),
+        }
+    _say_source("predictions", detections.layout, detections.notes)
+    if not results:
+        say("  note: there are no detections")
+    return truth.document, results, settings
+
+
+def _say_source(what: str, layout: str, notes: Sequence[str]) -> None:
+    say(f"{what}: {layout}")
+    for line in notes:
+        say(f"  note: {line}")
+
+
+def _judged(
+    truth: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    protocol: Protocol,
+    settings: dict[str, Any],
+    bootstrap: int,
+) -> Evaluation:
+    from smidgen.evaluation import bootstrap_intervals
+    from smidgen.evaluation import score as judge
+
+    try:
+        found = judge(truth, results, protocol, settings=settings)
+    except ValueError as error:
+        error.add_note(f"ground truth: {settings['ground_truth']}; predictions: {settings['predictions']}")
+        raise
+    if not bootstrap:
+        return found
+    metrics = [name for name, figure in protocol.figures.items() if figure.measure == "average_precision"]
+    intervals = bootstrap_intervals(truth, results, protocol, metrics=metrics, samples=bootstrap)
+    return replace(found, intervals={name: bounds for name, bounds in intervals.items() if found.metrics[name] != -1})
+
+
+def _protocols() -> Result:
+    """The protocols that come with the package."""
+    from smidgen.evaluation import list_protocols, load_protocol
+
+    known = [load_protocol(name) for name in list_protocols()]
+    rows = [(one.label, _bins(one), ", ".join(map(str, one.detection_limits)), ", ".join(one.figures)) for one in known]
+    values = {"protocols": [{"protocol": one.label, **one.settings(), "figures": list(one.figures)} for one in known]}
+    columns = ("protocol", "sizes: square root of area (px)", "detection limits", "figures")
+    return Result(values, lambda console: console.print(table("", columns, rows)))
+
+
+def _bins(protocol: Protocol) -> str:
+    bounds = ((name, low**0.5, high**0.5) for name, (low, high) in protocol.areas.items())
+    return ", ".join(f"{name} {low:g}-{high:g}" if high < 1e5 else f"{name} {low:g}-" for name, low, high in bounds)

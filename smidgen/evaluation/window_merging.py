@@ -1,0 +1,126 @@
+"""Detections of the windows that large images were cut into, put together again before they are judged.
+
+SODA-D (G. Cheng et al., "Towards Large-Scale Small Object Detection: Survey and Benchmarks", TPAMI 2023): windows of
+800 px, moved by 650 px, each resized to 1200 for the network. Boxes go back to the original image, those of all its
+windows are joined, and class-wise non-maximum suppression at IoU 0.5 removes what several windows saw. What the border
+of a window cut is judged as it was found, as in the official tool; `smidgen predict --tile` knows better.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+
+from smidgen.evaluation.json_document import read_json
+
+# DOTA's development kit and its heirs: NAME__RATE__LEFT___TOP, rate = size of the window's pixels to the original's.
+NAME_WITH_ORIGIN = re.compile(r"(?P<name>.+)__(?P<rate>\d+(?:\.\d+)?)__(?P<left>-?\d+)___(?P<top>-?\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowPlace:
+    """Where a window lies. image_id: of the original image. left, top: its corner there in pixels.
+
+    rate: pixels of the detections for one of the original (1.5 where 800 px were resized to 1200 and boxes left there).
+    """
+
+    image_id: int | str
+    left: float
+    top: float
+    rate: float = 1.0
+
+
+def merge_windows(
+    results: Sequence[Mapping[str, Any]], windows: Mapping[int | str, WindowPlace], *, iou: float = 0.5
+) -> list[dict[str, Any]]:
+    """COCO results of windows (image_id = the window's id) as results of the original images, best score first.
+
+    Of two boxes of one class and image that overlap by more than `iou` the better one stays.
+    Raises ValueError where a result belongs to no window.
+    """
+    strangers = {result["image_id"] for result in results} - windows.keys()
+    if strangers:
+        raise ValueError(
+            f"{len(strangers)} image_id of the predictions are no windows ({_some(strangers)}); expected ids such as "
+            f"{_some(windows)}: do predictions and table of windows belong together?"
+        )
+    placed = [_in_image(result, windows[result["image_id"]]) for result in results]
+    return [placed[row] for row in _survivors(placed, iou)]
+
+
+def read_windows(path: Path, images: Sequence[Mapping[str, Any]], *, rate: float = 1.0) -> dict[int | str, WindowPlace]:
+    """The table of windows by their id, from a COCO json whose images are windows.
+
+    Each says where it lies by `start_coord` [left, top] and `ori_id` (the id of the original image), as SODA-D's tool
+    writes it, or by its file name NAME__RATE__LEFT___TOP. images: COCO images of the original ground truth.
+    rate: pixels of the detections for one of the original, where the table does not say it.
+    Raises ValueError where a window's place cannot be told.
+    """
+    document = read_json(path)
+    entries = document.get("images") if isinstance(document, dict) else document
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) and "id" in entry for entry in entries):
+        raise ValueError(f"expected {path} to list images (windows) with an id each")
+    by_name = {PurePath(str(image.get("file_name", image["id"]))).stem: image["id"] for image in images}
+    known = {image["id"] for image in images}
+    return {entry["id"]: _place(entry, by_name, known, rate, path) for entry in entries}
+
+
+def _place(
+    window: Mapping[str, Any], by_name: Mapping[str, Any], known: set[Any], rate: float, path: Path
+) -> WindowPlace:
+    name = NAME_WITH_ORIGIN.fullmatch(PurePath(str(window.get("file_name", ""))).stem)
+    if "start_coord" in window and "ori_id" in window:
+        left, top = window["start_coord"]
+        place = WindowPlace(image_id=window["ori_id"], left=left, top=top, rate=rate)
+    elif name is not None:
+        origin = {"left": float(name["left"]), "top": float(name["top"])}
+        # Heirs of the kit write the window's size where the kit writes the rate.
+        own_rate = float(name["rate"]) if float(name["rate"]) < 16 else 1.0
+        place = WindowPlace(image_id=by_name.get(name["name"], name["name"]), rate=rate * own_rate, **origin)
+    else:
+        raise ValueError(
+            f"window {window['id']} of {path}: expected start_coord and ori_id, or a file name NAME__RATE__LEFT___TOP, "
+            f"got {dict(window)}"
+        )
+    if place.image_id not in known:
+        raise ValueError(f"window {window['id']} of {path} lies in {place.image_id!r}, no image of the ground truth")
+    return place
+
+
+def _in_image(result: Mapping[str, Any], place: WindowPlace) -> dict[str, Any]:
+    x, y, width, height = (value / place.rate for value in result["bbox"])
+    return {**result, "image_id": place.image_id, "bbox": [x + place.left, y + place.top, width, height]}
+
+
+def _survivors(results: Sequence[Mapping[str, Any]], iou: float) -> Int[NDArray[np.int64], " S"]:
+    """Rows that no better box of their class and image covers, best score first."""
+    # Scoring plain files must not load torch; only here it is needed.
+    import torch
+    from torchvision.ops import batched_nms
+
+    if not results:
+        return np.zeros(0, np.int64)
+    boxes = torch.from_numpy(_xyxy(results))
+    scores = torch.tensor([result["score"] for result in results], dtype=torch.float64)
+    places: dict[Any, int] = {}
+    groups = torch.tensor([places.setdefault((one["image_id"], one["category_id"]), len(places)) for one in results])
+    rows: NDArray[np.int64] = batched_nms(boxes, scores, groups, iou).numpy()
+    return rows
+
+
+def _xyxy(results: Sequence[Mapping[str, Any]]) -> Float[NDArray[np.float64], "D 4"]:
+    boxes = np.array([result["bbox"] for result in results], dtype=np.float64)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes
+
+
+def _some(values: Iterable[Any]) -> str:
+    listed = sorted(values, key=str)
+    return ", ".join(repr(value) for value in listed[:5]) + (", ..." if len(listed) > 5 else "")
