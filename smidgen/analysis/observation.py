@@ -32,7 +32,8 @@ class Observation:
     the pyramid was flattened (None: the model has no `flatten` stage). places: where the queries started (None: no
     `selection` stage). assignment: decides which query answers for which object. quality: decides on several queries
     for each object on the earlier layers (None: those are supervised one to one). dense: of a dense detector, whose
-    `output` then holds its detections (None: the model is of the DETR family).
+    `output` then holds its detections (None: the model is of the DETR family). readout: the model's part that makes
+    detections of an output (None: the model has no such stage).
     """
 
     images: ImageBatch
@@ -43,6 +44,7 @@ class Observation:
     assignment: Assignment = field(default_factory=HungarianAssignment)
     quality: QualityOneToMany | None = None
     dense: DenseSight | None = None
+    readout: Any = None
 
     @property
     def matches(self) -> Matches:
@@ -64,9 +66,10 @@ def observe(model: nn.Module, images: ImageBatch, targets: Sequence[Target]) -> 
     with _listening(model) as heard:
         output = model(images.to(device))
     moved = tuple(target.to(device) for target in targets)
+    readout = getattr(model, "readout", None)
     if isinstance(output, DenseOutput):
         dense = dense_sight(model, output, heard["neck"])
-        return Observation(images, moved, as_detector_output(model, output), dense=dense)
+        return Observation(images, moved, as_detector_output(model, output), dense=dense, readout=readout)
     if not isinstance(output, DetectorOutput):
         raise ValueError(
             f"expected a model of the DETR family or a dense detector to explain, got one that returns "
@@ -80,6 +83,7 @@ def observe(model: nn.Module, images: ImageBatch, targets: Sequence[Target]) -> 
         heard.get("selection"),
         assignment=trained_matching(model),
         quality=trained_quality(model),
+        readout=readout,
     )
 
 
