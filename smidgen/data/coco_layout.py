@@ -1,27 +1,32 @@
-"""COCO: one JSON file per split, and its images in a folder nearby (Lin et al., 2014; also as Roboflow exports it)."""
+"""COCO: one JSON file per split, and its images in a folder nearby (Lin et al., 2014; also as Roboflow exports it).
+
+AI-TOD (annotations/aitodv2_trainval.json, images/trainval/) and SODA-D (Annotations/train.json, Images/) come like
+this. A category named "ignore", as SODA-D has it, is no class: its boxes are ignore regions about any class. So are
+regions that stand there once for every class, which is how COCO files say "any".
+"""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from smidgen.data.dataset import ANY_CLASS, Record
 from smidgen.data.image_files import UnreadableImageError, read_size_hw, shown
-from smidgen.data.labels import RawLabels, clean_record
+from smidgen.data.labels import Label, RawLabels, clean_record, joined_regions, raw_labels
 from smidgen.data.notes import DatasetNotes, Note
-from smidgen.data.recognized import Recognized, SplitContents, split_in_words
+from smidgen.data.recognized import UNION, Recognized, SplitContents, split_in_words
 from smidgen.structures import Classes
 
 EXPECTS = (
     "SPLIT/annotations.json with SPLIT/images/, or annotations/*.json with an images folder, "
     "or SPLIT/_annotations.coco.json beside its images (Roboflow), or such a JSON file itself"
 )
+
+_IGNORED_NAMES = frozenset({"ignore", "ignored", "ignored regions", "ignored-regions"})
 
 
 def recognize(path: Path) -> Recognized | None:
@@ -30,8 +35,9 @@ def recognize(path: Path) -> Recognized | None:
     if not files:
         return None
     names = ", ".join(shown(file.relative_to(path)) if file != path else shown(file.name) for file in files.values())
+    known = " (AI-TOD)" if any(file.stem.lower().startswith("aitod") for file in files.values()) else ""
     return Recognized(
-        because=f"found {names}", splits={name: partial(_read_split, file) for name, file in files.items()}
+        because=f"found {names}{known}", splits={name: partial(_read_split, file) for name, file in files.items()}
     )
 
 
@@ -60,7 +66,7 @@ def _one_folder_per_split(path: Path) -> dict[str, Path]:
 
 def _annotations_folder(path: Path) -> dict[str, Path]:
     """annotations/instances_train2017.json, annotations/train.json ...; captions and keypoints stand back."""
-    files = [file for file in sorted(path.glob("annotations/*.json")) if _looks_like_detection(file)]
+    files = [file for file in sorted(path.glob("[aA]nnotations*/*.json")) if _looks_like_detection(file)]
     files.sort(key=lambda file: not file.stem.startswith("instances"))
     splits: dict[str, Path] = {}
     for file in files:
@@ -82,18 +88,20 @@ def _beside_images(path: Path) -> dict[str, Path]:
 
 def _read_split(file: Path) -> SplitContents:
     content = _load(file)
-    classes = _classes(file, content["categories"])
+    classes, ignored_ids = _classes(file, content["categories"])
     images, notes = _images(file, content["images"])
     annotations, unknown = _by_image(file, content.get("annotations") or [], images)
     notes += unknown
     index_of_id = {identity: index for index, identity in enumerate(classes.ids)}
+    index_of_id |= dict.fromkeys(ignored_ids, ANY_CLASS)
     records = []
     for image, path in _with_files(file, images.values(), notes):
-        record, found = _record(image, path, annotations[image["id"]], index_of_id)
+        record, found = _record(image, path, annotations[image["id"]], index_of_id, len(classes))
         notes += found
         if record is not None:
             records.append(record)
-    return SplitContents(classes, tuple(records), DatasetNotes(tuple(notes)))
+    remark = "boxes of the category 'ignore' are read as ignore regions" if ignored_ids else ""
+    return SplitContents(classes, tuple(records), DatasetNotes(tuple(notes)), remark)
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -112,23 +120,29 @@ def _load(file: Path) -> dict[str, Any]:
     return content
 
 
-def _classes(file: Path, categories: Sequence[Mapping[str, Any]]) -> Classes:
-    """Class indices follow the order of ids, so that all splits of a dataset agree."""
+def _classes(file: Path, categories: Sequence[Mapping[str, Any]]) -> tuple[Classes, list[int]]:
+    """Class indices follow the order of ids, so that all splits of a dataset agree; ids of ignore categories apart."""
     try:
         ordered = sorted((int(category["id"]), str(category["name"])) for category in categories)
-        return Classes(tuple(name for _, name in ordered), tuple(identity for identity, _ in ordered))
+        ignored = [identity for identity, name in ordered if name.strip().lower() in _IGNORED_NAMES]
+        ordered = [entry for entry in ordered if entry[0] not in ignored]
+        return Classes(tuple(name for _, name in ordered), tuple(identity for identity, _ in ordered)), ignored
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{shown(file)}: expected categories with a distinct integer id and a name ({error})"
         ) from error
 
 
-def _images(file: Path, images: Iterable[Mapping[str, Any]]) -> tuple[dict[Any, Mapping[str, Any]], list[Note]]:
+def _images(file: Path, images: Iterable[Any]) -> tuple[dict[Any, Mapping[str, Any]], list[Note]]:
     by_id: dict[Any, Mapping[str, Any]] = {}
     notes = []
     for image in images:
-        if "id" not in image or "file_name" not in image:
-            raise ValueError(f"{shown(file)}: expected an id and a file_name in every image, got {dict(image)}")
+        if (
+            not isinstance(image, Mapping)
+            or not isinstance(image.get("id"), int | float | str)
+            or "file_name" not in image
+        ):
+            raise ValueError(f"{shown(file)}: expected an id and a file_name in every image, got {image!r:.200}")
         if image["id"] in by_id:
             notes.append(Note("duplicate_image", shown(str(image["file_name"])), f"id {image['id']}"))
         by_id.setdefault(image["id"], image)
@@ -136,15 +150,18 @@ def _images(file: Path, images: Iterable[Mapping[str, Any]]) -> tuple[dict[Any, 
 
 
 def _by_image(
-    file: Path, annotations: Iterable[Mapping[str, Any]], images: Mapping[Any, Any]
+    file: Path, annotations: Iterable[Any], images: Mapping[Any, Any]
 ) -> tuple[dict[Any, list[Mapping[str, Any]]], list[Note]]:
     by_image: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
     notes = []
     for annotation in annotations:
-        if annotation.get("image_id") in images:
-            by_image[annotation["image_id"]].append(annotation)
+        image_id = annotation.get("image_id") if isinstance(annotation, Mapping) else None
+        if not isinstance(annotation, Mapping):
+            notes.append(Note("malformed_label", shown(file), f"annotation {annotation!r:.80}"))
+        elif isinstance(image_id, Hashable) and image_id in images:
+            by_image[image_id].append(annotation)
         else:
-            detail = f"annotation {annotation.get('id')} of image {annotation.get('image_id')}"
+            detail = f"annotation {annotation.get('id')} of image {image_id}"
             notes.append(Note("unknown_image", shown(file), detail))
     return by_image, notes
 
@@ -180,24 +197,32 @@ def _image_folder(file: Path, names: Sequence[str]) -> Path:
 
 def _candidate_folders(file: Path) -> Iterator[Path]:
     split = split_in_words(file.stem)
-    # "aitodv2_trainval.json" stands beside images/trainval.
-    words = [word for word in (file.stem.removeprefix("instances_"), split, file.stem.rpartition("_")[2]) if word]
+    # "aitodv2_trainval.json" stands beside images/trainval, which also holds the images of "aitodv2_train.json".
+    named = (file.stem.removeprefix("instances_"), split, file.stem.rpartition("_")[2], UNION)
+    words = list(dict.fromkeys(word for word in named if word))
     for base in (file.parent, file.parent.parent):
-        yield base / "images"
+        for images in (base / "images", base / "Images"):
+            yield images
+            for word in words:
+                yield from (images / word, images / word / "images")
         yield base
         for word in words:
-            yield from (base / "images" / word, base / word / "images", base / word)
+            yield from (base / word / "images", base / word)
 
 
 def _record(
-    image: Mapping[str, Any], path: Path, annotations: Sequence[Mapping[str, Any]], index_of_id: Mapping[int, int]
+    image: Mapping[str, Any],
+    path: Path,
+    annotations: Sequence[Mapping[str, Any]],
+    index_of_id: Mapping[Any, int],
+    num_classes: int,
 ) -> tuple[Record | None, list[Note]]:
     try:
         size_hw = _size_hw(image, path)
     except UnreadableImageError as error:
         return None, [Note("unreadable_image", shown(path), error.reason)]
     raw, notes = _raw_labels(path, annotations, index_of_id)
-    record, found = clean_record(path, image["id"], size_hw, raw)
+    record, found = clean_record(path, image["id"], size_hw, joined_regions(raw, num_classes))
     return record, notes + found
 
 
@@ -209,29 +234,21 @@ def _size_hw(image: Mapping[str, Any], path: Path) -> tuple[int, int]:
 
 
 def _raw_labels(
-    path: Path, annotations: Sequence[Mapping[str, Any]], index_of_id: Mapping[int, int]
+    path: Path, annotations: Sequence[Mapping[str, Any]], index_of_id: Mapping[Any, int]
 ) -> tuple[RawLabels, list[Note]]:
-    rows, labels, ignored, areas, notes = [], [], [], [], []
+    labels, notes = [], []
     for annotation in annotations:
-        ignore = bool(annotation.get("iscrowd", 0)) or bool(annotation.get("ignore", 0))
-        label = index_of_id.get(annotation.get("category_id", ANY_CLASS), ANY_CLASS)
+        category = annotation.get("category_id")
+        index = index_of_id.get(category) if isinstance(category, Hashable) else None
+        ignore = any(annotation.get(flag, 0) for flag in ("iscrowd", "ignore")) or index == ANY_CLASS
         box = _xyxy(annotation.get("bbox"))
         if box is None:
-            notes.append(Note("malformed_label", shown(path), f"bbox {annotation.get('bbox')!r}"))
-        elif label == ANY_CLASS and not ignore:
-            notes.append(Note("unknown_category", shown(path), f"category_id {annotation.get('category_id')}"))
+            notes.append(Note("malformed_label", shown(path), f"bbox {annotation.get('bbox')!r:.80}"))
+        elif index is None and not ignore:
+            notes.append(Note("unknown_category", shown(path), f"category_id {category!r:.80}"))
         else:
-            rows.append(box)
-            labels.append(label)
-            ignored.append(ignore)
-            areas.append(_number(annotation.get("area")))
-    raw = RawLabels(
-        np.array(rows, dtype=np.float64).reshape(-1, 4),
-        np.array(labels, dtype=np.int64),
-        np.array(ignored, dtype=np.bool_),
-        np.array(areas, dtype=np.float64),
-    )
-    return raw, notes
+            labels.append(Label(box, ANY_CLASS if index is None else index, ignore, _number(annotation.get("area"))))
+    return raw_labels(labels), notes
 
 
 def _xyxy(bbox: Any) -> tuple[float, float, float, float] | None:

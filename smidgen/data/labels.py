@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from smidgen.data.dataset import Record
+from smidgen.data.dataset import ANY_CLASS, Record
 from smidgen.data.image_files import shown
 from smidgen.data.notes import Note
 
@@ -25,6 +27,53 @@ class RawLabels:
     labels: npt.NDArray[np.int64]
     ignored: npt.NDArray[np.bool_]
     areas: npt.NDArray[np.float64]
+
+
+class Label(NamedTuple):
+    """One annotation of a label file. box_xyxy: px of the upright image; label: class index, ANY_CLASS only where
+    ignored."""
+
+    box_xyxy: tuple[float, float, float, float]
+    label: int
+    ignored: bool = False
+    area: float = float("nan")
+
+
+def raw_labels(labels: Sequence[Label]) -> RawLabels:
+    """The annotations of one image as arrays."""
+    return RawLabels(
+        np.array([label.box_xyxy for label in labels], dtype=np.float64).reshape(-1, 4),
+        np.array([label.label for label in labels], dtype=np.int64),
+        np.array([label.ignored for label in labels], dtype=np.bool_),
+        np.array([label.area for label in labels], dtype=np.float64),
+    )
+
+
+def joined_regions(raw: RawLabels, num_classes: int) -> RawLabels:
+    """An ignore region that stands there once for every class becomes one region about any class.
+
+    Formats whose regions belong to one class can say "any" in no other way; see `coco_ground_truth`.
+    """
+    regions = np.flatnonzero(raw.ignored & (raw.labels != ANY_CLASS))
+    if num_classes < 2 or len(regions) < num_classes:
+        return raw
+    entries = np.unique(np.column_stack([raw.boxes_xyxy[regions], raw.labels[regions]]), axis=0)
+    places, labels_there = np.unique(entries[:, :4], axis=0, return_counts=True)
+    full = places[labels_there == num_classes]
+    in_full = (raw.boxes_xyxy[regions][:, None] == full[None]).all(axis=2)
+    _, first = np.unique(in_full.argmax(axis=1)[in_full.any(axis=1)], return_index=True)
+    joined = regions[in_full.any(axis=1)]
+    labels = raw.labels.copy()
+    labels[joined[first]] = ANY_CLASS
+    kept = np.ones(len(labels), dtype=np.bool_)
+    kept[np.setdiff1d(joined, joined[first])] = False
+    return replace(
+        raw,
+        boxes_xyxy=raw.boxes_xyxy[kept],
+        labels=labels[kept],
+        ignored=raw.ignored[kept],
+        areas=raw.areas[kept],
+    )
 
 
 def clean_record(

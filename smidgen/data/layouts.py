@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
-from smidgen.data import coco_layout, yolo_layout
+from smidgen.data import coco_layout, dota_layout, visdrone_layout, voc_layout, widerperson_layout, yolo_layout
 from smidgen.data.dataset import DetectionDataset
 from smidgen.data.image_files import shown
 from smidgen.data.recognized import Recognized, canonical_split
@@ -22,7 +22,16 @@ class Layout(Protocol):
 
 
 # Tried in this order.
-LAYOUTS: Mapping[str, Layout] = MappingProxyType({"coco": coco_layout, "yolo": yolo_layout})
+LAYOUTS: Mapping[str, Layout] = MappingProxyType(
+    {
+        "coco": coco_layout,
+        "yolo": yolo_layout,
+        "voc": voc_layout,
+        "visdrone": visdrone_layout,
+        "dota": dota_layout,
+        "widerperson": widerperson_layout,
+    }
+)
 
 
 def open_dataset(path: Path | str, split: str | None = None, layout: str | None = None) -> DetectionDataset:
@@ -38,8 +47,13 @@ def open_dataset(path: Path | str, split: str | None = None, layout: str | None 
     if not contents.records:
         problems = "; ".join(contents.notes.lines()) or "it lists none"
         raise ValueError(f"the split {found!r} of {shown(folder)} has no usable images: {problems}")
-    text = f"{name} layout: {recognized.because}"
+    text = f"{name} layout: {recognized.because}" + (f"; {contents.remark}" if contents.remark else "")
     return DetectionDataset(folder, text, canonical_split(found), contents.classes, contents.records, contents.notes)
+
+
+def split_names(path: Path | str, layout: str | None = None) -> list[str]:
+    """The splits of a dataset as its files call them; ValueError where nothing fits, as `open_dataset` says it."""
+    return list(_recognize(Path(path).expanduser(), layout)[1].splits)
 
 
 def _recognize(path: Path, layout: str | None) -> tuple[str, Recognized]:

@@ -15,15 +15,18 @@ SPLIT_ALIASES: dict[str, tuple[str, ...]] = {
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
+# What VOC and AI-TOD call train and val together.
+UNION = "trainval"
 
 
 @dataclass(frozen=True, slots=True)
 class SplitContents:
-    """One split, read."""
+    """One split, read. remark: how the files were understood where they leave a choice ("" = they leave none)."""
 
     classes: Classes
     records: tuple[Record, ...]
     notes: DatasetNotes
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,9 @@ def canonical_split(name: str) -> str:
 
 
 def split_in_words(text: str) -> str | None:
-    """The split that a file name speaks of ("instances_train2017" -> "train"), or None."""
-    words = re.findall(r"[a-z]+", text.lower())
-    return next((split for split, aliases in SPLIT_ALIASES.items() if set(words) & set(aliases)), None)
+    """The split that a file name speaks of ("instances_train2017" -> "train", "aitodv2_trainval" -> "trainval"), or
+    None."""
+    words = set(re.findall(r"[a-z]+", text.lower()))
+    if UNION in words:
+        return UNION
+    return next((split for split, aliases in SPLIT_ALIASES.items() if words & set(aliases)), None)

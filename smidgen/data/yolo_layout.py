@@ -1,26 +1,28 @@
 """YOLO: images/ beside labels/, where a text file per image lists normalized boxes; data.yaml names classes and splits.
 
 The layout as Ultralytics' documentation describes it: a line is `class cx cy w h` in [0, 1] of the image, or
-`class x1 y1 x2 y2 ...` for a polygon, of which the enclosing box is taken.
+`class x1 y1 x2 y2 ...` for a polygon, of which the enclosing box is taken. The format has no ignore regions and
+numbers classes from 0; as Smidgen writes it, a folder ignored/ beside labels/ holds them in the same lines (class -1 =
+any), and data.yaml has the classes' original ids under `category_ids`. Other programs overlook both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import yaml
 
-from smidgen.data.dataset import Record
-from smidgen.data.image_files import IMAGE_SUFFIXES, UnreadableImageError, read_size_hw, shown
-from smidgen.data.labels import RawLabels, clean_record
-from smidgen.data.notes import DatasetNotes, Note
+from smidgen.data.class_list import CLASS_LIST, listed_names
+from smidgen.data.dataset import ANY_CLASS
+from smidgen.data.image_files import shown
+from smidgen.data.labeled_images import LabeledImage, images_below, read_labeled
+from smidgen.data.labels import Label
+from smidgen.data.notes import Note
 from smidgen.data.recognized import SPLIT_ALIASES, Recognized, SplitContents, canonical_split
+from smidgen.data.text_lines import excerpt, read_lines
 from smidgen.structures import Classes
 
 EXPECTS = "data.yaml with names and train/val/test, or images/ beside labels/ with one .txt per image"
@@ -29,13 +31,12 @@ _LARGEST_CLASS = 10**6
 _SPLIT_NAMES = tuple(alias for aliases in SPLIT_ALIASES.values() for alias in aliases)
 
 
-@dataclass(frozen=True, slots=True)
-class _Labels:
-    """The lines of a label file. classes: indices as written; boxes: cx cy w h in [0, 1]."""
+# Keys of a data.yaml that name no split.
+_OTHER_KEYS = ("path", "names", "nc", "download", "yaml_file", "category_ids")
+LABELS, IGNORED = "labels", "ignored"
 
-    classes: npt.NDArray[np.int64]
-    boxes_cxcywh: npt.NDArray[np.float64]
-    malformed: tuple[str, ...]
+# Class as written, and cx cy w h in [0, 1].
+_Line = tuple[int, tuple[float, float, float, float]]
 
 
 def recognize(path: Path) -> Recognized | None:
@@ -56,15 +57,15 @@ def _description_file(path: Path) -> Path | None:
 def _load(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_bytes())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         raise ValueError(f"{shown(file)} is not valid YAML: {error}") from error
     return content if isinstance(content, dict) else {}
 
 
 def _from_description(file: Path) -> Recognized | None:
     content = _load(file)
-    classes = _classes(file, content.get("names"))
-    keys = [key for key in content if str(key).lower() in _SPLIT_NAMES and content[key]]
+    classes = _classes(file, content)
+    keys = [str(key) for key in content if _names_a_split(file, content, key)]
     if not keys:
         return None
     # Folders are looked up on reading: a test split that is not there must not keep anyone from training.
@@ -72,17 +73,29 @@ def _from_description(file: Path) -> Recognized | None:
     return Recognized(because=f"found {shown(file.name)} with {', '.join(keys)}", splits=splits)
 
 
+def _names_a_split(file: Path, content: Mapping[str, Any], key: object) -> bool:
+    """train, val, test and their aliases; another word where it leads to files."""
+    if not isinstance(key, str) or not content[key] or key.lower() in _OTHER_KEYS:
+        return False
+    entry = content[key]
+    return key.lower() in _SPLIT_NAMES or (isinstance(entry, str) and (file.parent / entry).exists())
+
+
 def _read_described(file: Path, content: Mapping[str, Any], key: str, classes: Classes) -> SplitContents:
-    return _read_split(_sources(file, content, key), classes)
+    return _read_split(_sources(file, content, key), classes, content.get("category_ids"))
 
 
-def _classes(file: Path, names: object) -> Classes:
-    if isinstance(names, Mapping):
-        ordered = sorted((int(index), str(name)) for index, name in names.items())
-    elif isinstance(names, Sequence) and not isinstance(names, str):
-        ordered = [(index, str(name)) for index, name in enumerate(names)]
-    else:
-        raise ValueError(f"{shown(file)}: expected names as a list or as 'index: name' lines, got {names!r}")
+def _classes(file: Path, content: Mapping[str, Any]) -> Classes:
+    names = content.get("names")
+    try:
+        if isinstance(names, Mapping):
+            ordered = sorted((int(index), str(name)) for index, name in names.items())
+        elif isinstance(names, Sequence) and not isinstance(names, str):
+            ordered = [(index, str(name)) for index, name in enumerate(names)]
+        else:
+            raise ValueError(f"got {names!r:.200}")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{shown(file)}: expected names as a list or as 'index: name' lines ({error})") from error
     return Classes(tuple(name for _, name in ordered), tuple(index for index, _ in ordered))
 
 
@@ -124,91 +137,99 @@ def _from_folders(path: Path) -> Recognized | None:
 
 
 def _naming(path: Path) -> str:
-    return "names from classes.txt" if (path / "classes.txt").is_file() else "classes are named by their numbers"
+    return f"names from {CLASS_LIST}" if listed_names(path) else "classes are named by their numbers"
 
 
 def _numbered_classes(path: Path, image_folders: Sequence[Path]) -> Classes:
     """Names from classes.txt, else as many numbered classes as all splits' label files mention."""
-    if (path / "classes.txt").is_file():
-        names = (path / "classes.txt").read_text(encoding="utf-8", errors="replace").split("\n")
-        kept = tuple(name.strip() for name in names if name.strip())
-        return Classes(kept, tuple(range(len(kept))))
-    files = [file for folder in image_folders for file in _label_folder(folder).rglob("*.txt")]
-    highest = max((int(_read_labels(file).classes.max(initial=-1)) for file in files), default=-1)
+    names = listed_names(path)
+    if names:
+        return Classes(names, tuple(range(len(names))))
+    files = [file for folder in image_folders for file in _label_folder(folder, LABELS).rglob("*.txt")]
+    lines = (_parse(line) for file in files for line in read_lines(file))
+    highest = max((line[0] for line in lines if line is not None), default=-1)
     return Classes.numbered(highest + 1)
 
 
-def _read_split(sources: Sequence[Path], classes: Classes) -> SplitContents:
-    records: list[Record] = []
-    notes: list[Note] = []
+def _read_split(sources: Sequence[Path], classes: Classes, original_ids: object = None) -> SplitContents:
+    """original_ids: what the classes' ids were before they were numbered, where the description says so."""
+    pairs = ((image, label_file(image)) for image in _images(sources))
     index_of_id = {identity: index for index, identity in enumerate(classes.ids)}
-    for number, image in enumerate(_images(sources), start=1):
-        record, found = _record(image, number, index_of_id)
-        notes += found
-        if record is not None:
-            records.append(record)
-    return SplitContents(classes, tuple(records), DatasetNotes(tuple(notes)))
+    remark = f"{IGNORED}/ holds ignore regions" if any(_ignored_folder(source) for source in sources) else ""
+    return read_labeled(pairs, _with_ids(classes, original_ids), partial(_labels, index_of_id), remark)
+
+
+def _with_ids(classes: Classes, original_ids: object) -> Classes:
+    if not isinstance(original_ids, list) or not all(isinstance(identity, int) for identity in original_ids):
+        return classes
+    return Classes(classes.names, tuple(original_ids)) if len(set(original_ids)) == len(classes) else classes
 
 
 def _images(sources: Sequence[Path]) -> Iterator[Path]:
     for source in sources:
         if source.is_dir():
-            yield from sorted(file for file in source.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+            yield from images_below(source)
         else:
-            lines = source.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-            yield from (source.parent / line.strip() for line in lines if line.strip())
+            yield from (source.parent / line.strip() for line in read_lines(source))
 
 
-def _record(image: Path, number: int, index_of_id: Mapping[int, int]) -> tuple[Record | None, list[Note]]:
-    if not image.is_file():
-        return None, [Note("missing_image", shown(image))]
-    try:
-        size_hw = read_size_hw(image)
-    except UnreadableImageError as error:
-        return None, [Note("unreadable_image", shown(image), error.reason)]
-    file = label_file(image)
-    if not file.is_file():
-        record, _ = clean_record(image, number, size_hw, _raw(_no_labels(), size_hw, {}))
-        return record, [Note("missing_labels", shown(image))]
-    labels, notes = _known(file, _read_labels(file), index_of_id)
-    record, found = clean_record(image, number, size_hw, _raw(labels, size_hw, index_of_id))
-    return record, notes + found
+def label_file(image: Path, kind: str = LABELS) -> Path:
+    """The label file of an image: the last folder named images becomes labels, the suffix .txt. kind: or IGNORED."""
+    return _label_folder(image.parent, kind) / f"{image.stem}.txt"
 
 
-def label_file(image: Path) -> Path:
-    """The label file of an image: the last folder named images becomes labels, the suffix .txt."""
-    return _label_folder(image.parent) / f"{image.stem}.txt"
-
-
-def _label_folder(image_folder: Path) -> Path:
+def _label_folder(image_folder: Path, kind: str) -> Path:
     parts = list(image_folder.parts)
     if "images" in parts:
         last = len(parts) - 1 - parts[::-1].index("images")
-        parts[last] = "labels"
+        parts[last] = kind
     return Path(*parts)
 
 
-def _no_labels() -> _Labels:
-    return _Labels(np.zeros(0, dtype=np.int64), np.zeros((0, 4)), ())
+def _ignored_folder(source: Path) -> Path | None:
+    """The folder of ignore regions that belongs to a folder of images."""
+    folder = _label_folder(source, IGNORED)
+    return folder if "images" in source.parts and folder.is_dir() else None
 
 
-def _read_labels(file: Path) -> _Labels:
-    classes, boxes, malformed = [], [], []
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        if not line.strip():
-            continue
+def _labels(index_of_id: Mapping[int, int], labeled: LabeledImage) -> tuple[list[Label], list[Note]]:
+    labels, notes = _labels_of(labeled.labels, labeled.size_hw, index_of_id, ignored=False)
+    ignored = label_file(labeled.image, IGNORED)
+    if ignored == labeled.labels or not ignored.is_file():
+        return labels, notes
+    regions, found = _labels_of(ignored, labeled.size_hw, {**index_of_id, ANY_CLASS: ANY_CLASS}, ignored=True)
+    return labels + regions, notes + found
+
+
+def _labels_of(
+    file: Path, size_hw: tuple[int, int], index_of_id: Mapping[int, int], ignored: bool
+) -> tuple[list[Label], list[Note]]:
+    """Only lines whose class is declared; the others are noted."""
+    labels, notes = [], []
+    for line in read_lines(file):
         parsed = _parse(line)
         if parsed is None:
-            malformed.append(line.strip()[:80])
+            notes.append(Note("malformed_label", shown(file), excerpt(line)))
+        elif parsed[0] not in index_of_id:
+            notes.append(Note("unknown_category", shown(file), f"class {parsed[0]}"))
         else:
-            classes.append(parsed[0])
-            boxes.append(parsed[1])
-    return _Labels(
-        np.array(classes, dtype=np.int64), np.array(boxes, dtype=np.float64).reshape(-1, 4), tuple(malformed)
+            labels.append(Label(_xyxy_px(parsed[1], size_hw), index_of_id[parsed[0]], ignored))
+    return labels, notes
+
+
+def _xyxy_px(
+    box_cxcywh: tuple[float, float, float, float], size_hw: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    (center_x, center_y, box_width, box_height), (height, width) = box_cxcywh, size_hw
+    return (
+        (center_x - box_width / 2) * width,
+        (center_y - box_height / 2) * height,
+        (center_x + box_width / 2) * width,
+        (center_y + box_height / 2) * height,
     )
 
 
-def _parse(line: str) -> tuple[int, tuple[float, float, float, float]] | None:
+def _parse(line: str) -> _Line | None:
     """(class, (cx, cy, w, h)) of a line, None where it is neither a box nor a polygon."""
     try:
         first, *values = (float(word) for word in line.split())
@@ -225,20 +246,3 @@ def _parse(line: str) -> tuple[int, tuple[float, float, float, float]] | None:
 
 def _enclosing(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, float, float]:
     return (min(x) + max(x)) / 2, (min(y) + max(y)) / 2, max(x) - min(x), max(y) - min(y)
-
-
-def _known(file: Path, labels: _Labels, index_of_id: Mapping[int, int]) -> tuple[_Labels, list[Note]]:
-    """Only lines whose class is declared; the others are noted."""
-    notes = [Note("malformed_label", shown(file), line) for line in labels.malformed]
-    known = np.array([int(label) in index_of_id for label in labels.classes], dtype=np.bool_)
-    notes += [Note("unknown_category", shown(file), f"class {label}") for label in labels.classes[~known]]
-    return _Labels(labels.classes[known], labels.boxes_cxcywh[known], ()), notes
-
-
-def _raw(labels: _Labels, size_hw: tuple[int, int], index_of_id: Mapping[int, int]) -> RawLabels:
-    height, width = size_hw
-    center, size = labels.boxes_cxcywh[:, :2], labels.boxes_cxcywh[:, 2:]
-    boxes = np.concatenate([center - size / 2, center + size / 2], axis=1) * np.array([width, height, width, height])
-    count = len(labels.classes)
-    indices = np.array([index_of_id[int(label)] for label in labels.classes], dtype=np.int64)
-    return RawLabels(boxes, indices, np.zeros(count, dtype=np.bool_), np.full(count, np.nan))
