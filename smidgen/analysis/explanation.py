@@ -25,6 +25,7 @@ from smidgen.analysis.cross_gate_pictures import cross_gate_picture, why_no_cros
 from smidgen.analysis.detection_counts import count_detections, detection_count_chart
 from smidgen.analysis.effective_receptive_field import ReceptiveField, mean_receptive_field, receptive_field_picture
 from smidgen.analysis.explanation_page import CHARTS, IMAGE_PICTURES, ShownImage, explanation_page
+from smidgen.analysis.finest_level_pictures import finest_level_picture, why_no_finest_level
 from smidgen.analysis.observation import Observation, observe, with_model_labels
 from smidgen.analysis.panels import Picture
 from smidgen.analysis.pattern_embedding import embedding_picture, pattern_vectors, why_no_embedding
@@ -56,6 +57,7 @@ DRAW_OF_IMAGE: dict[str, DrawImage] = {
     "cross_gate": cross_gate_picture,
     "query_heat": query_heat_picture,
     "computed_cells": computed_cells_picture,
+    "finest_level": finest_level_picture,
 }
 
 
@@ -200,6 +202,7 @@ def missing_pictures(model: nn.Module, observation: Observation) -> dict[str, st
     reasons["cross_gate"] = why_no_cross_gate(observation)
     reasons["query_heat"] = why_no_query_heat(observation)
     reasons["computed_cells"] = why_no_computed_cells(observation)
+    reasons["finest_level"] = why_no_finest_level(observation)
     if evidence_of(observation.output.evidence, SalienceMaps) is None:
         reasons |= dict.fromkeys(("salience", "refined_tokens"), "it does not filter tokens by salience")
     return {kind: reason for kind, reason in reasons.items() if reason is not None}

@@ -115,6 +115,17 @@ IMAGE_PICTURES: dict[str, Reading] = {
             "recall: python -m smidgen.recipes.cascade_threshold.",
         ),
     ),
+    "finest_level": Reading(
+        "A finest level in part",
+        (
+            "This model's finest level has tokens only where the level above it sees a small object near. Left: its "
+            "query map, a score from 0 to 1 for each cell. Right, in orange: the tokens of the finest level that this "
+            "gave, a fixed share of the image (model.sparse_finest.share); the decoder knows no others.",
+            "Good to see: orange on every small object and little elsewhere. Bad: small objects without orange, which "
+            "only coarser levels can find, while the share is spent on background. The share is always used up, so an "
+            "image without small objects shows orange, too.",
+        ),
+    ),
     "class_activation": Reading(
         "Class activation on the encoder's fine levels",
         (

@@ -42,7 +42,7 @@ def salience_picture(observation: Observation, index: int) -> Picture:
     (None where there are none). Raises ValueError where the output has no SalienceMaps.
     """
     maps = _salience_of(observation)
-    tokens = _tokens_of(observation)
+    tokens = _judged_tokens(observation, maps)
     salience = [logits[index].float().sigmoid().cpu().numpy() for logits in maps.logits]
     shown = [inside_image(level, observation, index, maps.canvas_hw) for level in salience]
     boxes = true_boxes(observation, index)
@@ -68,7 +68,7 @@ def refined_tokens_picture(observation: Observation, index: int) -> Picture:
     Raises ValueError where the output has no SalienceMaps.
     """
     maps = _salience_of(observation)
-    tokens = _tokens_of(observation)
+    tokens = _judged_tokens(observation, maps)
     total = int((~tokens.padding[index]).sum())
     chosen = [_refined(layer, index) for layer in maps.refined]
     rows = [_layer_row(number, indices, tokens, total) for number, indices in enumerate(chosen)]
@@ -93,10 +93,12 @@ def _salience_of(observation: Observation) -> SalienceMaps:
     return maps
 
 
-def _tokens_of(observation: Observation) -> Tokens:
+def _judged_tokens(observation: Observation, maps: SalienceMaps) -> Tokens:
+    """The tokens of the levels that have a map: a sparse finest level is not filtered by salience."""
     if observation.tokens is None:
         raise ValueError("expected an observation with tokens; make it with smidgen.analysis.observe")
-    return observation.tokens
+    tokens = observation.tokens
+    return tokens.coarser() if len(tokens.shapes) > len(maps.logits) else tokens
 
 
 def _level_row(

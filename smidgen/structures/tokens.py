@@ -71,6 +71,18 @@ class Tokens:
             centers.append(grid / self.valid_share[:, None, level])
         return torch.cat(centers, dim=1)
 
+    def coarser(self) -> Tokens:
+        """The same without the finest level (views); all of them exist."""
+        start = self.starts[1]
+        return Tokens(
+            content=self.content[:, start:],
+            position=self.position[:, start:],
+            padding=self.padding[:, start:],
+            valid_share=self.valid_share[:, 1:],
+            shapes=self.shapes[1:],
+            strides=self.strides[1:],
+        )
+
     def with_content(self, content: Float[Tensor, "B N C"]) -> Tokens:
         """The same places with other features."""
         return replace(self, content=content)

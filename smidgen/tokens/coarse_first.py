@@ -25,7 +25,7 @@ class CoarseFirst(nn.Module):
 
     def forward(self, tokens: Tokens, pyramid: FeaturePyramid) -> Memory:
         """Memory of all levels, with the evidence of both."""
-        coarse: Memory = self.coarse(_coarser_tokens(tokens), _coarser_pyramid(pyramid))
+        coarse: Memory = self.coarse(tokens.coarser(), _coarser_pyramid(pyramid))
         encoded = torch.cat([tokens.level(0), coarse.tokens.content], dim=1)
         finest: Memory = self.finest(tokens.with_content(encoded), pyramid)
         proposing = finest.tokens
@@ -47,18 +47,6 @@ class CoarseFirst(nn.Module):
     def checkpoint_activations(self, value: bool) -> None:
         self.coarse.checkpoint_activations = value  # type: ignore[assignment]
         self.finest.checkpoint_activations = value  # type: ignore[assignment]
-
-
-def _coarser_tokens(tokens: Tokens) -> Tokens:
-    start = tokens.starts[1]
-    return Tokens(
-        content=tokens.content[:, start:],
-        position=tokens.position[:, start:],
-        padding=tokens.padding[:, start:],
-        valid_share=tokens.valid_share[:, 1:],
-        shapes=tokens.shapes[1:],
-        strides=tokens.strides[1:],
-    )
 
 
 def _coarser_pyramid(pyramid: FeaturePyramid) -> FeaturePyramid:
