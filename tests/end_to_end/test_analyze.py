@@ -33,7 +33,8 @@ SIZES = {
 }
 CLASSES = Classes(("person", "car"), (5, 1))  # another order than in the data, and one class of it is missing
 
-CASCADE = {"query_heat", "computed_cells", "computed_shares"}  # only dense detectors have one
+# Only dense detectors, and those with a sparse finest level, have these.
+CASCADE = {"query_heat", "computed_cells", "computed_shares", "finest_level"}
 
 
 @pytest.fixture(scope="module")
