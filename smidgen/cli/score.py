@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
 from smidgen.cli.failures import usage_error
 from smidgen.cli.options import AsJson
-from smidgen.cli.output import Result, say, table
+from smidgen.cli.output import Result, say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -129,12 +130,20 @@ def _protocols() -> Result:
     from smidgen.evaluation import list_protocols, load_protocol
 
     known = [load_protocol(name) for name in list_protocols()]
-    rows = [(one.label, _bins(one), ", ".join(map(str, one.detection_limits)), ", ".join(one.figures)) for one in known]
     values = {"protocols": [{"protocol": one.label, **one.settings(), "figures": list(one.figures)} for one in known]}
-    columns = ("protocol", "sizes: square root of area (px)", "detection limits", "figures")
-    return Result(values, lambda console: console.print(table("", columns, rows)))
+
+    def show(console: Console) -> None:
+        for one in known:
+            console.print(f"[bold]{one.label}[/bold]")
+            console.print(f"  sizes (square root of area, px): {_bins(one)}")
+            console.print(
+                f"  detections per {one.limit_per.replace('_', ' ')}: {', '.join(map(str, one.detection_limits))}"
+            )
+            console.print(f"  figures: {', '.join(one.figures)}")
+
+    return Result(values, show)
 
 
 def _bins(protocol: Protocol) -> str:
     bounds = ((name, low**0.5, high**0.5) for name, (low, high) in protocol.areas.items())
-    return ", ".join(f"{name} {low:g}-{high:g}" if high < 1e5 else f"{name} {low:g}-" for name, low, high in bounds)
+    return ", ".join(f"{name} {low:g} to {f'{high:.4g}' if high < 1e5 else 'any'}" for name, low, high in bounds)

@@ -22,22 +22,11 @@ import numpy.typing as npt
 
 from smidgen.data.geometry import Window
 from smidgen.data.image_files import shown
+from smidgen.data.visdrone_categories import CATEGORIES as CATEGORIES
+from smidgen.data.visdrone_categories import CATEGORY_NAMES as CATEGORY_NAMES
+from smidgen.data.visdrone_categories import IGNORED_REGION as IGNORED_REGION
 from smidgen.structures import Classes
 
-CATEGORY_NAMES = (
-    "pedestrian",
-    "people",
-    "bicycle",
-    "car",
-    "van",
-    "truck",
-    "tricycle",
-    "awning-tricycle",
-    "bus",
-    "motor",
-)
-CATEGORIES = range(1, 11)
-IGNORED_REGION = 0
 CLASSES = Classes(CATEGORY_NAMES, tuple(CATEGORIES))
 
 _SCORE, _CATEGORY = 4, 5

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.evaluation.json_document import read_json
+from smidgen.evaluation.visdrone_files import read_visdrone_ground_truth, visdrone_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +28,11 @@ def open_ground_truth(path: Path, split: str | None = None) -> GroundTruthSource
     path = path.expanduser()
     if path.is_file() and path.suffix.lower() == ".json":
         return _coco(path)
-    # These read pictures, and so load torch, which scoring a json does not need.
-    from smidgen.data import open_dataset
-    from smidgen.evaluation.visdrone_files import read_visdrone_ground_truth, visdrone_folder
-
     folder = visdrone_folder(path)
     if folder is not None:
         return GroundTruthSource(read_visdrone_ground_truth(folder), f"VisDrone txt files in {folder}")
+    from smidgen.data import open_dataset  # it loads torch, which scoring json or txt files does not need
+
     dataset = open_dataset(path, split)
     layout = f"{dataset.layout}, split {dataset.split}"
     return GroundTruthSource(dataset.coco_ground_truth(), layout, tuple(dataset.notes.lines()))

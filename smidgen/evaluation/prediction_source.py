@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from smidgen.evaluation.json_document import read_json
+from smidgen.evaluation.visdrone_files import read_visdrone_detections
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,6 @@ def _all_have(entries: Any, *keys: str) -> bool:
 
 
 def _visdrone(folder: Path, ground_truth: Mapping[str, Any]) -> PredictionSource:
-    from smidgen.evaluation.visdrone_files import read_visdrone_detections
-
     results, others = read_visdrone_detections(folder, ground_truth["images"])
     notes = (f"{others} detections of categories other than 1 to 10 left out",) if others else ()
     return PredictionSource(results, f"VisDrone txt files in {folder}", notes)

@@ -15,8 +15,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from smidgen.checkpoints.atomic_write import write_folder_atomically
-from smidgen.data.image_files import IMAGE_SUFFIXES, UnreadableImageError, read_size_hw, shown
-from smidgen.data.visdrone import CATEGORIES, CATEGORY_NAMES, IGNORED_REGION
+from smidgen.data.visdrone_categories import CATEGORIES, CATEGORY_NAMES, IGNORED_REGION
 
 Row = tuple[float, ...]
 
@@ -60,8 +59,8 @@ def read_visdrone_detections(folder: Path, images: Sequence[Mapping[str, Any]]) 
     strangers = [file.name for file in files if file.stem not in identity]
     if strangers:
         raise ValueError(
-            f"{len(strangers)} files of {shown(folder)} belong to no image of the ground truth (for example "
-            f"{shown(strangers[0])}); expected names such as {next(iter(identity), 'none: it has no images')}.txt"
+            f"{len(strangers)} files of {folder} belong to no image of the ground truth (for example "
+            f"{strangers[0]}); expected names such as {next(iter(identity), 'none: it has no images')}.txt"
         )
     rows = [(identity[file.stem], row) for file in files for row in read_rows(file)]
     judged = [_result(image, row) for image, row in rows if row[_CATEGORY] in CATEGORIES]
@@ -119,7 +118,7 @@ def _row(file: Path, number: int, line: str) -> Row:
         row = ()
     if len(row) < _COLUMNS:
         raise ValueError(
-            f"expected x,y,width,height,score,category in row {number} of {shown(file)}, got {line.strip()[:80]!r}"
+            f"expected x,y,width,height,score,category in row {number} of {file}, got {line.strip()[:80]!r}"
         )
     return row
 
@@ -127,7 +126,7 @@ def _row(file: Path, number: int, line: str) -> Row:
 def _txt_files(folder: Path) -> list[Path]:
     files = sorted(folder.glob("*.txt"))
     if not files:
-        raise ValueError(f"expected VisDrone txt files, one for each image, in {shown(folder)}, found none")
+        raise ValueError(f"expected VisDrone txt files, one for each image, in {folder}, found none")
     return files
 
 
@@ -153,13 +152,18 @@ def _result(image: Any, row: Row) -> dict[str, Any]:
 
 
 def _image(file: Path, images: Path) -> dict[str, Any]:
+    entry: dict[str, Any] = {"id": file.stem, "file_name": f"{file.stem}.jpg"}
+    if not images.is_dir():
+        return entry
+    # Pictures need torch, which scoring txt files alone does not.
+    from smidgen.data.image_files import IMAGE_SUFFIXES, UnreadableImageError, read_size_hw
+
     places = (images / f"{file.stem}{suffix}" for suffix in sorted(IMAGE_SUFFIXES))
-    picture = next((place for place in places if place.is_file()), None)
-    entry: dict[str, Any] = {"id": file.stem, "file_name": picture.name if picture else f"{file.stem}.jpg"}
-    if picture is not None:
+    for picture in filter(Path.is_file, places):
         # A broken picture is judged like one that is not there.
         with suppress(UnreadableImageError):
-            entry["height"], entry["width"] = read_size_hw(picture)
+            height, width = read_size_hw(picture)
+            return {**entry, "file_name": picture.name, "height": height, "width": width}
     return entry
 
 
