@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from smidgen.data.dataset import DetectionDataset
+from smidgen.data.statistics.object_table import ObjectTable
 from smidgen.structures import Preprocessing
 
 
@@ -14,16 +15,4 @@ def object_sides_px(dataset: DetectionDataset, preprocessing: Preprocessing) -> 
 
     Read from the records alone, without ignore regions; the size is that of evaluation, before any augmentation.
     """
-    boxes_xyxy = np.concatenate([np.zeros((0, 4)), *(record.boxes_xyxy for record in dataset.records)])
-    sizes_px = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).astype(np.float64)
-    scales = [_scale(record.size_hw, preprocessing) for record in dataset.records]
-    per_object = np.repeat(scales, [len(record) for record in dataset.records]) if scales else np.zeros(0)
-    sides_px: npt.NDArray[np.float64] = np.sqrt(sizes_px.prod(axis=1)) * per_object
-    return sides_px
-
-
-def _scale(size_hw: tuple[int, int], preprocessing: Preprocessing) -> float:
-    """Network-input pixels per pixel on disk: the geometric mean of both axes, whose rounding differs a little."""
-    height, width = size_hw
-    resized_height, resized_width = preprocessing.resized_hw(height, width)
-    return float(np.sqrt(resized_height / height * resized_width / width))
+    return ObjectTable.of(dataset).at_input(preprocessing).sides_px

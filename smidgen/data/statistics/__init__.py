@@ -1,0 +1,1 @@
+"""What a dataset holds, and the recall that choices made before training allow."""
