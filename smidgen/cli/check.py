@@ -3,133 +3,92 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from smidgen.cli.failures import ExitCode
+from smidgen.cli.failures import ExitCode, usage_error
 from smidgen.cli.options import AsJson
 from smidgen.cli.output import Result, say, table
-from smidgen.cli.progress import track
+from smidgen.cli.progress import Progress
 
 if TYPE_CHECKING:
-    from smidgen.data import DetectionDataset
+    from smidgen.data.checks import CleanCopy, Finding, Inspection
 
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is lost (error) or was mended (warning). kind: a short word; file, detail: where and what."""
-
-    severity: str
-    kind: str
-    file: str
-    detail: str
-
-    def to_json(self) -> dict[str, str]:
-        """As the command prints it."""
-        return {"kind": self.kind, "file": self.file, "detail": self.detail}
+_EXAMPLES = 3
 
 
 def check(
     data: Annotated[Path, typer.Argument(help="Dataset folder or COCO json.")],
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
     images: Annotated[bool, typer.Option(help="Read every image, too (slower).")] = True,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that read images; default: up to 4.")] = None,
+    fix: Annotated[Path | None, typer.Option(help="Write a mended copy to this new folder, in COCO layout.")] = None,
     as_json: AsJson = False,
 ) -> Result:
     """Look for errors in a dataset: exit code 3 when something would be lost, 0 when there are only warnings."""
-    findings: list[Finding] = []
-    splits: dict[str, Any] = {}
-    layout = ""
-    for name in [split] if split else split_names(data):
-        dataset = _opened(data, name, findings)
-        if dataset is None:
-            continue
-        layout = dataset.layout
-        splits[name or dataset.split] = _summary(dataset)
-        findings += _notes(dataset)
-        findings += _unreadable(dataset) if images else []
-    return _result(layout, splits, findings)
+    from smidgen.data.checks import inspect_dataset, write_clean_copy
+
+    if fix is not None and not images:
+        raise usage_error(
+            "expected --fix without --no-images", "which images can be kept is known only by reading them"
+        )
+    with Progress("reading images") as progress:
+        inspection = inspect_dataset(
+            data, split, images=images, workers=workers, progress=lambda done, _: progress.at(done)
+        )
+    copy = write_clean_copy(inspection, fix) if fix is not None else None
+    values = _values(inspection, copy)
+    say(values["layout"])
+    code = ExitCode.DATASET_ERRORS if inspection.errors else ExitCode.OK
+    return Result(values, lambda console: _show(console, inspection, values, copy), code)
 
 
-def split_names(data: Path) -> list[str | None]:
-    """Splits of the dataset as its folder calls them; [None] where the reader has to explain what is wrong."""
-    from smidgen.data.layouts import LAYOUTS
-
-    folder = data.expanduser()
-    if folder.exists():
-        for layout in LAYOUTS.values():
-            recognized = layout.recognize(folder)
-            if recognized is not None:
-                return list(recognized.splits)
-    return [None]
-
-
-def _opened(data: Path, split: str | None, findings: list[Finding]) -> DetectionDataset | None:
-    from smidgen.data import open_dataset
-
-    try:
-        return open_dataset(data, split)
-    except ValueError as error:
-        if split is None or not _is_there(data, split):
-            raise
-        findings.append(Finding("error", "unusable_split", str(data), str(error)))
-        return None
-
-
-def _is_there(data: Path, split: str) -> bool:
-    """Whether the dataset has the split, be it usable or not."""
-    from smidgen.data.recognized import canonical_split
-
-    return canonical_split(split) in {canonical_split(name) for name in split_names(data) if name is not None}
-
-
-def _summary(dataset: DetectionDataset) -> dict[str, int]:
-    objects = sum(len(record) for record in dataset.records)
-    return {"images": len(dataset), "objects": objects, "classes": len(dataset.classes)}
-
-
-def _notes(dataset: DetectionDataset) -> list[Finding]:
-    return [Finding(note.severity, note.kind, note.file, note.detail) for note in dataset.notes.notes]
-
-
-def _unreadable(dataset: DetectionDataset) -> list[Finding]:
-    from smidgen.data import UnreadableImageError, read_image
-    from smidgen.data.image_files import shown
-
-    findings = []
-    for record in track(dataset.records, f"reading {dataset.split}", len(dataset)):
-        try:
-            read_image(record.file, record.size_hw)
-        except UnreadableImageError as error:
-            findings.append(Finding("error", "unreadable_image", shown(record.file), error.reason))
-    return findings
-
-
-def _result(layout: str, splits: dict[str, Any], findings: list[Finding]) -> Result:
-    say(layout)
-    errors = [finding for finding in findings if finding.severity == "error"]
-    warnings = [finding for finding in findings if finding.severity != "error"]
+def _values(inspection: Inspection, copy: CleanCopy | None) -> dict[str, Any]:
+    splits = inspection.dataset.splits
     values = {
-        "errors": [finding.to_json() for finding in errors],
-        "warnings": [finding.to_json() for finding in warnings],
-        "counts": dict(Counter(finding.kind for finding in findings)),
-        "layout": layout,
-        "splits": splits,
+        "errors": [finding.to_json() for finding in inspection.errors],
+        "warnings": [finding.to_json() for finding in inspection.warnings],
+        "counts": dict(Counter(finding.kind for finding in inspection.findings)),
+        "layout": next((dataset.layout for dataset in splits.values()), ""),
+        "splits": {
+            split: {
+                "images": len(dataset),
+                "objects": sum(len(record) for record in dataset.records),
+                "classes": len(dataset.classes),
+            }
+            for split, dataset in splits.items()
+        },
     }
+    if copy is not None:
+        values["fixed"] = {"out": str(copy.folder), "images": copy.images, "changes": copy.counts}
+    return values
 
-    def show(console: Console) -> None:
-        columns = ("images", "objects", "classes")
-        rows = [(name, *(row[column] for column in columns)) for name, row in splits.items()]
-        console.print(table("", ("split", *columns), rows))
-        for title, chosen in (("error", errors), ("warning", warnings)):
-            for finding in chosen[:20]:
-                console.print(f"{title}: {finding.kind}: {finding.file} {finding.detail}".rstrip(), markup=False)
-            if len(chosen) > 20:
-                console.print(f"... and {len(chosen) - 20} more of these; --json lists all")
-        if not findings:
-            console.print("nothing wrong was found")
 
-    return Result(values, show, ExitCode.DATASET_ERRORS if errors else ExitCode.OK)
+def _show(console: Console, inspection: Inspection, values: dict[str, Any], copy: CleanCopy | None) -> None:
+    columns = ("images", "objects", "classes")
+    rows = [(split, *(row[column] for column in columns)) for split, row in values["splits"].items()]
+    console.print(table("", ("split", *columns), rows))
+    for title, findings in (("error", inspection.errors), ("warning", inspection.warnings)):
+        _show_kinds(console, title, findings)
+    if not inspection.findings:
+        console.print("nothing wrong was found")
+    if copy is not None:
+        done = ", ".join(f"{count} {kind}" for kind, count in copy.counts.items()) or "nothing had to be changed"
+        console.print(f"\nmended copy in {copy.folder} (see fixes.json): {done}", markup=False)
+
+
+def _show_kinds(console: Console, title: str, findings: Sequence[Finding]) -> None:
+    """Each kind once, with what to do and its first examples."""
+    by_kind: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_kind.setdefault(finding.kind, []).append(finding)
+    for kind, members in by_kind.items():
+        console.print(f"\n{title}: {len(members)} {kind}: {members[0].remedy}", markup=False)
+        for finding in members[:_EXAMPLES]:
+            console.print(f"  {finding.file}: {finding.observed}".rstrip(": "), markup=False)
+        if len(members) > _EXAMPLES:
+            console.print(f"  ... and {len(members) - _EXAMPLES} more; --json lists all")

@@ -75,7 +75,8 @@ def make_dataset(root: Path, splits: tuple[str, ...] = ("train", "val")) -> Path
         (root / split / "images").mkdir(parents=True)
         images, annotations = [], []
         for number in range(1, 5):
-            pixels = np.random.default_rng(number).integers(0, 60, (64, 80, 3), dtype=np.uint8)
+            generator = np.random.default_rng(number + 10 * splits.index(split))  # no image in two splits
+            pixels = generator.integers(0, 60, (64, 80, 3), dtype=np.uint8)
             x = 8 * number
             pixels[10:20, x : x + 10] = (255, 40, 40) if number % 2 else (40, 40, 255)
             Image.fromarray(pixels).save(root / split / "images" / f"{number}.png")
