@@ -135,7 +135,7 @@ def _reliability(size: str, results: Results, matching: Matching, least_score: f
     return Reliability(
         size,
         np.bincount(place, minlength=bins),
-        np.bincount(place, scores, minlength=bins),
+        np.bincount(place, scores, minlength=bins).astype(np.float64),
         np.bincount(place[right], minlength=bins),
     )
 

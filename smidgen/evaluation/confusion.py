@@ -66,7 +66,7 @@ def confusion_matrix(
     np.add.at(counts, (np.append(truth.category, background)[given], results.category[rows]), 1)
     missed = ~truth.crowd
     missed[given[given >= 0]] = False
-    np.add.at(counts, (truth.category[missed], background), 1)
+    counts[:-1, background] = np.bincount(truth.category[missed], minlength=background)
     return ConfusionMatrix(tuple(class_labels(truth)), counts, score_threshold, iou_threshold)
 
 

@@ -9,6 +9,8 @@ whole data set, and a handful of rounds is enough.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
@@ -32,8 +34,9 @@ def assign_greedily(
     pairs: sorted by detection, then by its preference, favorite first. rank: of each row, 0 = chooses first.
     shared: truths that any number of detections may have (crowds).
     """
-    stop = np.searchsorted(pairs.detection, np.arange(len(rank)), side="right")
-    place = np.searchsorted(pairs.detection, np.arange(len(rank)), side="left")
+    wishes = np.bincount(pairs.detection, minlength=len(rank))
+    stop = np.cumsum(wishes)
+    place = stop - wishes
     holder = np.full(len(shared), len(rank))  # rank of who holds each truth; len(rank) = nobody
     row_of_rank = np.empty(len(rank) + 1, np.int64)
     row_of_rank[rank] = np.arange(len(rank))
@@ -54,31 +57,50 @@ def assign_greedily(
     return given
 
 
-def match_by(
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """What is the same for every size bin and threshold: who takes part, in which order, and whom each could match.
+
+    rows: of `Results`, within the detection limit, as in `Matching`. rank: of every row of `Results`. pairs: of these
+    rows with objects of their class.
+    """
+
+    rows: Int[NDArray[np.int64], " D"]
+    rank: Int[NDArray[np.int64], " R"]
+    pairs: OverlapPairs
+
+
+def open_contest(
+    truth: GroundTruth, results: Results, measure: Measure, *, lowest_threshold: float, limit: int
+) -> Contest:
+    """All pairs that could match at `lowest_threshold` or above, under any measure of overlap."""
+    rows = within_limit(results, limit)
+    pairs = overlap_pairs(truth, results, rows, measure=measure, least=_floor(lowest_threshold))
+    same_class = results.category[pairs.detection] == truth.category[pairs.truth]
+    return Contest(rows, score_rank(results), pairs[same_class])
+
+
+def match_contest(
+    contest: Contest,
     truth: GroundTruth,
     results: Results,
-    measure: Measure,
     *,
     thresholds: Float[NDArray[np.float64], " T"],
     area: tuple[float, float],
-    limit: int,
-    pairs: OverlapPairs | None = None,
 ) -> Matching:
-    """As `engine.match`, with another measure of overlap. pairs: those of an earlier call, at the lowest threshold.
+    """As `engine.match`, under the contest's measure. thresholds: none below the contest's lowest.
 
-    As in COCO: crowds and objects outside the size bin are chosen last, and make detections count for nothing.
+    Crowds and objects outside the size bin are chosen last, and make detections count for nothing.
     """
-    rows = within_limit(results, limit)
-    if pairs is None:
-        pairs = overlap_pairs(truth, results, rows, measure=measure, least=_floor(thresholds.min()))
-    pairs = pairs[results.category[pairs.detection] == truth.category[pairs.truth]]
-    outside = (truth.area < area[0]) | (truth.area > area[1])
-    ignored = truth.crowd | outside
+    ignored = truth.crowd | (truth.area < area[0]) | (truth.area > area[1])
+    pairs, rows = contest.pairs, contest.rows
     # Of equally good objects pycocotools takes the last.
     pairs = pairs[np.lexsort((-pairs.truth, -pairs.overlap, ignored[pairs.truth], pairs.detection))]
-    rank = score_rank(results)
     given = np.stack(
-        [assign_greedily(pairs[pairs.overlap >= _floor(value)], rank, truth.crowd)[rows] for value in thresholds]
+        [
+            assign_greedily(pairs[pairs.overlap >= _floor(value)], contest.rank, truth.crowd)[rows]
+            for value in thresholds
+        ]
     )
     own_area = results.boxes_xywh[rows, 2] * results.boxes_xywh[rows, 3]
     elsewhere = (own_area < area[0]) | (own_area > area[1])

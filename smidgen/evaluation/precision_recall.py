@@ -37,7 +37,7 @@ class Curve:
     size: str
     objects: int
     detections: int
-    precision: Float[NDArray[np.float64], "101"]
+    precision: Float[NDArray[np.float64], 101]
     best: OperatingPoint | None
 
     @property
@@ -75,7 +75,7 @@ class PrecisionRecall:
         """The curves of all classes that have objects in the bin."""
         return tuple(curve for curve in self.by_class if curve.size == size and curve.objects)
 
-    def mean(self, size: str) -> Float[NDArray[np.float64], "101"]:
+    def mean(self, size: str) -> Float[NDArray[np.float64], 101]:
         """Mean over classes with objects, whose own mean is the AP of the bin; NaN without objects."""
         curves = self.of_size(size)
         mean = np.mean([curve.precision for curve in curves], axis=0) if curves else np.full(len(RECALL_LEVELS), np.nan)
@@ -117,7 +117,7 @@ def average_precision(hit: Bool[NDArray[np.bool_], " D"], objects: int) -> float
     return float(falling_precision(hit, objects).mean())
 
 
-def falling_precision(hit: Bool[NDArray[np.bool_], " D"], objects: int) -> Float[NDArray[np.float64], "101"]:
+def falling_precision(hit: Bool[NDArray[np.bool_], " D"], objects: int) -> Float[NDArray[np.float64], 101]:
     """The best precision at each recall level or beyond; 0 at recalls that are not reached."""
     places = np.flatnonzero(hit)
     found = np.arange(1, len(places) + 1)

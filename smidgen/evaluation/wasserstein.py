@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from smidgen.evaluation.annotations import GroundTruth, Results
 from smidgen.evaluation.bootstrap import average_precisions
-from smidgen.evaluation.engine import Matching
-from smidgen.evaluation.greedy_matching import match_by, within_limit
-from smidgen.evaluation.overlap import AITOD_CONSTANT_PX, Measure, intersection_over_union, normalized_wasserstein
-from smidgen.evaluation.overlap_pairs import overlap_pairs
+from smidgen.evaluation.engine import judge
+from smidgen.evaluation.greedy_matching import match_contest, open_contest
+from smidgen.evaluation.overlap import AITOD_CONSTANT_PX, Measure, normalized_wasserstein
 from smidgen.evaluation.protocol import Protocol
 
 
@@ -66,7 +66,7 @@ def wasserstein_comparison(
     truth: GroundTruth, results: Results, protocol: Protocol, *, constant_px: float = AITOD_CONSTANT_PX
 ) -> WassersteinComparison:
     """Judge the same detections by both measures, at the protocol's thresholds, size bins and largest limit."""
-    iou = precision_by_size(truth, results, protocol, intersection_over_union)
+    iou = iou_precision_by_size(truth, results, protocol)
     wasserstein = precision_by_size(truth, results, protocol, normalized_wasserstein(constant_px))
     rows = (
         LikenessBySize(size, truth.objects_in(bounds), *_mean_and_first(iou[size]), *_mean_and_first(wasserstein[size]))
@@ -77,22 +77,26 @@ def wasserstein_comparison(
 
 def precision_by_size(
     truth: GroundTruth, results: Results, protocol: Protocol, measure: Measure
-) -> dict[str, NDArray[np.float64]]:
-    """For every size bin AP by threshold (rows) and class, under any measure; NaN without objects of the class."""
-    limit = protocol.detection_limits[-1]
-    rows = within_limit(results, limit)
-    pairs = overlap_pairs(truth, results, rows, measure=measure, least=float(min(protocol.thresholds[0], 0.999)))
+) -> dict[str, Float[NDArray[np.float64], "T K"]]:
+    """For every size bin AP by threshold and class, under any measure of overlap; NaN without objects of the class."""
+    thresholds, limit = protocol.thresholds, protocol.detection_limits[-1]
+    contest = open_contest(truth, results, measure, lowest_threshold=float(thresholds[0]), limit=limit)
+    once = np.ones((1, len(truth.image_ids)), np.int64)
     values = {}
     for size, area in protocol.areas.items():
-        matching = match_by(
-            truth, results, measure, thresholds=protocol.thresholds, area=area, limit=limit, pairs=pairs
-        )
-        values[size] = _precisions(matching, results, len(truth.image_ids))
+        matching = match_contest(contest, truth, results, thresholds=thresholds, area=area)
+        values[size] = average_precisions(matching, results, once)[0]
     return values
 
 
-def _precisions(matching: Matching, results: Results, images: int) -> NDArray[np.float64]:
-    return average_precisions(matching, results, np.ones((1, images), np.int64))[0]
+def iou_precision_by_size(
+    truth: GroundTruth, results: Results, protocol: Protocol
+) -> dict[str, Float[NDArray[np.float64], "T K"]]:
+    """The same with IoU, from the engine."""
+    areas, limits = list(protocol.areas.values()), protocol.detection_limits[-1:]
+    precision = judge(truth, results, thresholds=protocol.thresholds, areas=areas, limits=limits).precision[..., 0]
+    mean = np.where(precision > -1, precision, np.nan).mean(axis=1)
+    return {size: mean[..., index] for index, size in enumerate(protocol.areas)}
 
 
 def _mean_and_first(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from detection_cases import random_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smidgen.evaluation.annotations import read_ground_truth, read_results
 from smidgen.evaluation.engine import match
-from smidgen.evaluation.greedy_matching import assign_greedily, match_by, within_limit
+from smidgen.evaluation.greedy_matching import assign_greedily, match_contest, open_contest, within_limit
 from smidgen.evaluation.overlap import intersection_over_union
 from smidgen.evaluation.overlap_pairs import OverlapPairs
 
@@ -22,7 +21,8 @@ def test_with_iou_it_is_the_engines_matching(seed: int, area: tuple[float, float
     truth = read_ground_truth(ground_truth)
     results = read_results(predictions, truth)
     expected = match(truth, results, thresholds=THRESHOLDS, area=area, limit=limit)
-    found = match_by(truth, results, intersection_over_union, thresholds=THRESHOLDS, area=area, limit=limit)
+    contest = open_contest(truth, results, intersection_over_union, lowest_threshold=0.25, limit=limit)
+    found = match_contest(contest, truth, results, thresholds=THRESHOLDS, area=area)
     assert found.detection.tolist() == expected.detection.tolist()
     assert found.truth.tolist() == expected.truth.tolist()
     assert found.counted.tolist() == expected.counted.tolist()
@@ -57,11 +57,11 @@ def test_the_limit_is_per_image_and_class():
 
 def test_nothing_to_match():
     truth = read_ground_truth({"images": [], "annotations": [], "categories": []})
-    found = match_by(
-        truth, read_results([], truth), intersection_over_union, thresholds=THRESHOLDS, area=(0, 1e10), limit=9
-    )
+    results = read_results([], truth)
+    contest = open_contest(truth, results, intersection_over_union, lowest_threshold=0.25, limit=9)
+    found = match_contest(contest, truth, results, thresholds=THRESHOLDS, area=(0, 1e10))
     assert found.truth.shape == (4, 0) and found.objects.shape == (0, 0)
-    assert found.hit.sum() == pytest.approx(0)
+    assert not found.hit.any()
 
 
 def _one_after_another(overlap: np.ndarray, rank: np.ndarray, shared: np.ndarray) -> list[int]:
