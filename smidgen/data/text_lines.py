@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -24,3 +25,9 @@ def read_lines(file: Path) -> list[str]:
 def excerpt(line: str) -> str:
     """The beginning of a line, printable, for a note."""
     return line.strip()[:80].encode("utf-8", "replace").decode()
+
+
+def write_lines(file: Path, lines: Iterable[str]) -> None:
+    """Lines as `read_lines` reads them, in a file whose folder is made where it is missing."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
