@@ -14,7 +14,7 @@ from smidgen.evaluation.overlap_pairs import OverlapPairs
 THRESHOLDS = np.array([0.25, 0.5, 0.75, 1.0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([(0.0, 1e10), (0.0, 64.0), (64.0, 300.0)]), st.sampled_from([2, 100]))
 def test_with_iou_it_is_the_engines_matching(seed: int, area: tuple[float, float], limit: int):
     ground_truth, predictions = random_case(seed)
