@@ -36,9 +36,9 @@ def score(
     ] = None,
     windows: Annotated[
         Path | None,
-        typer.Option(help="The predictions are of windows, which this COCO json lists: merge them per image first."),
+        typer.Option(help="The predictions are of windows, which this json lists: put them together per image first."),
     ] = None,
-    window_rate: Annotated[
+    window_scale: Annotated[
         float, typer.Option(min=0.01, help="Pixels of the predictions for one of the image (800 px at 1200: 1.5).")
     ] = 1.0,
     class_agnostic: Annotated[
@@ -56,7 +56,7 @@ def score(
     if ground_truth is None or predictions is None:
         missing = "--ground-truth" if ground_truth is None else "--predictions"
         raise usage_error(f"missing option {missing}", "see `smidgen score --help`, or `--protocol list`")
-    truth, results, settings = _read(ground_truth, split, predictions, windows, window_rate)
+    truth, results, settings = _read(ground_truth, split, predictions, windows, window_scale)
     if class_agnostic:
         from smidgen.evaluation.class_agnostic import without_classes
 
@@ -67,7 +67,7 @@ def score(
 
 
 def _read(
-    ground_truth: Path, split: str | None, predictions: Path, windows: Path | None, window_rate: float
+    ground_truth: Path, split: str | None, predictions: Path, windows: Path | None, window_scale: float
 ) -> tuple[Mapping[str, Any], Sequence[Mapping[str, Any]], dict[str, Any]]:
     """COCO ground truth, COCO results of its images, and where they came from."""
     from smidgen.evaluation.ground_truth_source import open_ground_truth
@@ -80,15 +80,15 @@ def _read(
         detections = open_predictions(predictions, truth.document)
         results: Sequence[Mapping[str, Any]] = detections.results
     else:
-        from smidgen.evaluation.json_document import read_json
         from smidgen.evaluation.window_merging import merge_windows, read_windows
 
-        places = read_windows(windows, truth.document["images"], rate=window_rate)
-        detections = open_predictions(predictions, read_json(windows))
+        places = read_windows(windows, truth.document["images"], scale=window_scale)
+        images = [{"id": window, "file_name": place.file} for window, place in places.items()]
+        detections = open_predictions(predictions, {**truth.document, "images": images})
         results = merge_windows(detections.results, places)
         settings |= {
             "windows": str(windows),
-            "window_rate": window_rate,
+            "window_scale": window_scale,
             "detections_in_windows": len(detections.results),
         }
     _say_source("predictions", detections.layout, detections.notes)

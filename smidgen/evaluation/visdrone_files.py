@@ -1,4 +1,4 @@
-"""VisDrone's folders of txt files as COCO-style dictionaries, and back.
+"""VisDrone's folders of txt files as COCO-style dictionaries, and detections back into such files.
 
 Zhu et al., "Detection and Tracking Meet Drones Challenge", TPAMI 2021; a file per image, a row per box: x, y, width,
 height in pixels, score, category, truncation, occlusion. In annotations a score of 0 means "not to be judged", category
@@ -67,27 +67,6 @@ def read_visdrone_detections(folder: Path, images: Sequence[Mapping[str, Any]]) 
     return judged, len(rows) - len(judged)
 
 
-def write_visdrone_ground_truth(folder: Path, ground_truth: Mapping[str, Any]) -> None:
-    """One txt file for each image of COCO ground truth whose category ids are VisDrone's; boxes in whole pixels.
-
-    A crowd that stands there once for every category becomes one ignored region. Errors: OSError, and then nothing is
-    changed.
-    """
-    known = {int(category["id"]) for category in ground_truth["categories"]}
-    rows: dict[Any, list[Row]] = defaultdict(list)
-    crowds: dict[tuple[Any, Row], set[int]] = defaultdict(set)
-    for entry in ground_truth["annotations"]:
-        place = tuple(round(value) for value in entry["bbox"])
-        if entry.get("iscrowd", 0):
-            crowds[entry["image_id"], place].add(entry.get("category_id", IGNORED_REGION))
-        else:
-            rows[entry["image_id"]].append((*place, 1, entry["category_id"], *_seen(entry)))
-    for (image, place), categories in crowds.items():
-        about_all = categories >= known or not categories <= known
-        rows[image] += [(*place, 0, category, 0, 0) for category in ([IGNORED_REGION] if about_all else categories)]
-    _write(folder, ground_truth["images"], rows)
-
-
 def write_visdrone_detections(
     folder: Path, results: Iterable[Mapping[str, Any]], images: Sequence[Mapping[str, Any]]
 ) -> None:
@@ -98,7 +77,13 @@ def write_visdrone_detections(
     rows: dict[Any, list[Row]] = defaultdict(list)
     for result in sorted(results, key=lambda entry: -entry["score"]):
         rows[result["image_id"]].append((*result["bbox"], result["score"], result["category_id"], -1, -1))
-    _write(folder, images, rows)
+
+    def write(partial: Path) -> None:
+        for image in images:
+            lines = (",".join(f"{value:.6g}" for value in row) for row in rows.get(image["id"], ()))
+            (partial / f"{_stem(image)}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
+
+    write_folder_atomically(folder, write)
 
 
 def read_rows(file: Path) -> list[Row]:
@@ -169,16 +154,3 @@ def _image(file: Path, images: Path) -> dict[str, Any]:
 
 def _stem(image: Mapping[str, Any]) -> str:
     return PurePath(str(image.get("file_name", image["id"]))).stem
-
-
-def _seen(entry: Mapping[str, Any]) -> tuple[int, int]:
-    return entry.get("truncation", 0), entry.get("occlusion", 0)
-
-
-def _write(folder: Path, images: Sequence[Mapping[str, Any]], rows: Mapping[Any, Sequence[Row]]) -> None:
-    def write(partial: Path) -> None:
-        for image in images:
-            lines = (",".join(f"{value:.6g}" for value in row) for row in rows.get(image["id"], ()))
-            (partial / f"{_stem(image)}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
-
-    write_folder_atomically(folder, write)

@@ -20,21 +20,24 @@ from numpy.typing import NDArray
 
 from smidgen.evaluation.json_document import read_json
 
-# DOTA's development kit and its heirs: NAME__RATE__LEFT___TOP, rate = size of the window's pixels to the original's.
+# DOTA's development kit and its heirs: NAME__RATE__LEFT___TOP; the image was resized by the rate before it was cut.
 NAME_WITH_ORIGIN = re.compile(r"(?P<name>.+)__(?P<rate>\d+(?:\.\d+)?)__(?P<left>-?\d+)___(?P<top>-?\d+)")
+
+SMALLEST_WINDOW_PX = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowPlace:
     """Where a window lies. image_id: of the original image. left, top: its corner there in pixels.
 
-    rate: pixels of the detections for one of the original (1.5 where 800 px were resized to 1200 and boxes left there).
+    scale: pixels of the detections for one of the original (1.5 where 800 px were resized to 1200 and boxes left so).
     """
 
+    file: str
     image_id: int | str
     left: float
     top: float
-    rate: float = 1.0
+    scale: float = 1.0
 
 
 def merge_windows(
@@ -55,47 +58,65 @@ def merge_windows(
     return [placed[row] for row in _survivors(placed, iou)]
 
 
-def read_windows(path: Path, images: Sequence[Mapping[str, Any]], *, rate: float = 1.0) -> dict[int | str, WindowPlace]:
-    """The table of windows by their id, from a COCO json whose images are windows.
+def read_windows(
+    path: Path, images: Sequence[Mapping[str, Any]], *, scale: float = 1.0
+) -> dict[int | str, WindowPlace]:
+    """Windows by their id, from the windows.json that cutting with `smidgen convert-data` leaves, or from a COCO json
+    whose images are windows.
 
-    Each says where it lies by `start_coord` [left, top] and `ori_id` (the id of the original image), as SODA-D's tool
-    writes it, or by its file name NAME__RATE__LEFT___TOP. images: COCO images of the original ground truth.
-    rate: pixels of the detections for one of the original, where the table does not say it.
+    In the latter each says where it lies by `start_coord` [left, top] and `ori_id` (the original image's id), as
+    SODA-D's tool writes it, or by its file name NAME__RATE__LEFT___TOP. images: COCO images of the original ground
+    truth. scale: pixels of the detections for one of the window where the table does not say it.
     Raises ValueError where a window's place cannot be told.
     """
     document = read_json(path)
-    entries = document.get("images") if isinstance(document, dict) else document
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) and "id" in entry for entry in entries):
-        raise ValueError(f"expected {path} to list images (windows) with an id each")
-    by_name = {PurePath(str(image.get("file_name", image["id"]))).stem: image["id"] for image in images}
-    known = {image["id"] for image in images}
-    return {entry["id"]: _place(entry, by_name, known, rate, path) for entry in entries}
+    entries = document.get("windows", document.get("images")) if isinstance(document, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError(f"expected {path} to list windows, or images that are windows")
+    names = {PurePath(str(image.get("file_name", image["id"]))).stem: image["id"] for image in images}
+    places = dict(_place(entry, names, scale, path) for entry in entries)
+    strangers = {place.image_id for place in places.values()} - {image["id"] for image in images}
+    if strangers:
+        raise ValueError(
+            f"windows of {path} lie in {len(strangers)} images that the ground truth does not have "
+            f"({_some(strangers)}); expected {_some(names.values())}: is it the same split?"
+        )
+    return places
 
 
 def _place(
-    window: Mapping[str, Any], by_name: Mapping[str, Any], known: set[Any], rate: float, path: Path
-) -> WindowPlace:
-    name = NAME_WITH_ORIGIN.fullmatch(PurePath(str(window.get("file_name", ""))).stem)
-    if "start_coord" in window and "ori_id" in window:
-        left, top = window["start_coord"]
-        place = WindowPlace(image_id=window["ori_id"], left=left, top=top, rate=rate)
-    elif name is not None:
-        origin = {"left": float(name["left"]), "top": float(name["top"])}
-        # Heirs of the kit write the window's size where the kit writes the rate.
-        own_rate = float(name["rate"]) if float(name["rate"]) < 16 else 1.0
-        place = WindowPlace(image_id=by_name.get(name["name"], name["name"]), rate=rate * own_rate, **origin)
-    else:
-        raise ValueError(
-            f"window {window['id']} of {path}: expected start_coord and ori_id, or a file name NAME__RATE__LEFT___TOP, "
-            f"got {dict(window)}"
-        )
-    if place.image_id not in known:
-        raise ValueError(f"window {window['id']} of {path} lies in {place.image_id!r}, no image of the ground truth")
-    return place
+    window: Mapping[str, Any], names: Mapping[str, Any], scale: float, path: Path
+) -> tuple[int | str, WindowPlace]:
+    file = str(window.get("file", window.get("file_name", "")))
+    name = NAME_WITH_ORIGIN.fullmatch(PurePath(file).stem)
+    try:
+        if "original_image_id" in window:
+            own = {key: window[key] for key in ("left", "top", "scale")}
+            return window["image_id"], WindowPlace(file=file, image_id=window["original_image_id"], **own)
+        if "ori_id" in window:
+            left, top = window["start_coord"]
+            return window["id"], WindowPlace(file=file, image_id=window["ori_id"], left=left, top=top, scale=scale)
+        if name is not None:
+            return window["id"], _named_place(file, name, names, scale)
+    except KeyError as error:
+        raise ValueError(f"expected every window of {path} to have {error}, got {dict(window)}") from error
+    raise ValueError(
+        f"expected windows of {path} to say start_coord and ori_id, or to be named NAME__RATE__LEFT___TOP, "
+        f"got {dict(window)}"
+    )
+
+
+def _named_place(file: str, name: re.Match[str], names: Mapping[str, Any], scale: float) -> WindowPlace:
+    # Heirs of DOTA's kit write the window's size where the kit writes the rate.
+    rate = float(name["rate"]) if float(name["rate"]) < SMALLEST_WINDOW_PX else 1.0
+    left, top = float(name["left"]) / rate, float(name["top"]) / rate
+    return WindowPlace(
+        file=file, image_id=names.get(name["name"], name["name"]), left=left, top=top, scale=scale * rate
+    )
 
 
 def _in_image(result: Mapping[str, Any], place: WindowPlace) -> dict[str, Any]:
-    x, y, width, height = (value / place.rate for value in result["bbox"])
+    x, y, width, height = (value / place.scale for value in result["bbox"])
     return {**result, "image_id": place.image_id, "bbox": [x + place.left, y + place.top, width, height]}
 
 

@@ -13,7 +13,6 @@ from smidgen.evaluation.visdrone_files import (
     read_visdrone_ground_truth,
     visdrone_folder,
     write_visdrone_detections,
-    write_visdrone_ground_truth,
 )
 
 # An object, one not to be judged, an ignored region, others; a trailing comma as the first release has them.
@@ -42,28 +41,6 @@ def test_sizes_come_from_pictures_beside_the_annotations(tmp_path: Path):
     assert image == {"id": "0001", "file_name": "0001.png", "height": 48, "width": 64}
     (tmp_path / "images" / "0001.png").write_bytes(b"broken")
     assert "width" not in read_visdrone_ground_truth(folder)["images"][0]
-
-
-def test_ground_truth_comes_back_as_it_was(tmp_path: Path):
-    truth = read_visdrone_ground_truth(annotations(tmp_path / "annotations"))
-    truth["images"].append({"id": "empty", "file_name": "empty.jpg"})
-    write_visdrone_ground_truth(tmp_path / "out", truth)
-    again = read_visdrone_ground_truth(tmp_path / "out")
-    kept = [
-        {key: value for key, value in entry.items() if key not in ("truncation", "occlusion")}
-        for entry in truth["annotations"]
-    ]
-    found = [{key: entry[key] for key in kept[0]} for entry in again["annotations"]]
-    assert found == kept
-    assert [image["id"] for image in again["images"]] == ["0001", "empty"]
-
-
-def test_a_crowd_of_every_category_is_one_region(tmp_path: Path):
-    truth = read_visdrone_ground_truth(annotations(tmp_path / "annotations"))
-    region = truth["annotations"].pop()
-    truth["annotations"] += [{**region, "category_id": index} for index in range(1, 11)]
-    write_visdrone_ground_truth(tmp_path / "out", truth)
-    assert (tmp_path / "out" / "0001.txt").read_text().count("\n0,0,50,40,0,0,") == 1
 
 
 numbers = st.floats(0, 4000, allow_nan=False).map(lambda value: float(f"{value:.5g}"))

@@ -18,10 +18,14 @@ def detection(image: int, bbox: list[float], score: float, category: int = 1) ->
     return {"image_id": image, "category_id": category, "bbox": bbox, "score": score}
 
 
+def place(image: int, left: float, top: float, *, file: str = "", scale: float = 1.0) -> WindowPlace:
+    return WindowPlace(file=file, image_id=image, left=left, top=top, scale=scale)
+
+
 PLACES = {
-    0: WindowPlace(image_id=7, left=0, top=0),
-    1: WindowPlace(image_id=7, left=650, top=0),
-    2: WindowPlace(image_id=8, left=650, top=100),
+    0: place(7, 0, 0),
+    1: place(7, 650, 0),
+    2: place(8, 650, 100),
 }
 
 
@@ -44,8 +48,8 @@ def test_other_classes_images_and_lesser_overlaps_stay():
 
 
 def test_boxes_of_resized_windows_shrink_before_they_move():
-    place = {0: WindowPlace(image_id=7, left=650, top=1300, rate=1.5)}
-    assert merge_windows([detection(0, [30, 60, 15, 12], 0.5)], place) == [detection(7, [670, 1340, 10, 8], 0.5)]
+    places = {0: place(7, 650, 1300, scale=1.5)}
+    assert merge_windows([detection(0, [30, 60, 15, 12], 0.5)], places) == [detection(7, [670, 1340, 10, 8], 0.5)]
 
 
 @given(st.integers(0, 10_000), st.integers(0, 40))
@@ -70,7 +74,7 @@ def test_no_two_survivors_overlap_and_every_other_is_covered(seed: int, count: i
 
 
 def merge_windows_again(merged: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return merge_windows(merged, {image: WindowPlace(image_id=image, left=0, top=0) for image in (7, 8)})
+    return merge_windows(merged, {image: place(image, 0, 0) for image in (7, 8)})
 
 
 def overlap(a: list[float], b: list[float]) -> float:
@@ -80,37 +84,45 @@ def overlap(a: list[float], b: list[float]) -> float:
     return shared / (a[2] * a[3] + b[2] * b[3] - shared)
 
 
-def table(folder: Path, *images: dict[str, Any]) -> Path:
+def table(folder: Path, **lists: list[dict[str, Any]]) -> Path:
     path = folder / "windows.json"
-    path.write_text(json.dumps({"images": list(images)}))
+    path.write_text(json.dumps(lists))
     return path
 
 
 def test_places_are_read_as_sodas_tool_and_dotas_kit_write_them(tmp_path: Path):
-    path = table(
-        tmp_path,
+    images = [
         {"id": 1, "file_name": "scene_0.jpg", "ori_id": 7, "start_coord": [650, 1300]},
-        {"id": 2, "file_name": "street__1.5__300___400.png"},
-        {"id": 3, "file_name": "windows/street__800__300___400.png"},
-    )
-    assert read_windows(path, IMAGES, rate=2.0) == {
-        1: WindowPlace(image_id=7, left=650, top=1300, rate=2.0),
-        2: WindowPlace(image_id=8, left=300, top=400, rate=3.0),
-        3: WindowPlace(image_id=8, left=300, top=400, rate=2.0),
+        {"id": 2, "file_name": "street__1.5__300___450.png"},
+        {"id": 3, "file_name": "windows/street__800__300___450.png"},
+    ]
+    assert read_windows(table(tmp_path, images=images), IMAGES, scale=2.0) == {
+        1: place(7, 650, 1300, file="scene_0.jpg", scale=2.0),
+        2: place(8, 200, 300, file="street__1.5__300___450.png", scale=3.0),
+        3: place(8, 300, 450, file="windows/street__800__300___450.png", scale=2.0),
     }
+
+
+def test_places_are_read_as_our_own_tiling_writes_them(tmp_path: Path):
+    row = {"image_id": 1, "file": "scene_0.jpg", "original_image_id": 7, "left": 650, "top": 0, "scale": 1.5}
+    assert read_windows(table(tmp_path, windows=[row]), IMAGES) == {1: place(7, 650, 0, file="scene_0.jpg", scale=1.5)}
+    with pytest.raises(ValueError, match=r"every window of .* to have 'left'"):
+        read_windows(table(tmp_path, windows=[{"image_id": 1, "original_image_id": 7}]), IMAGES)
 
 
 @pytest.mark.parametrize(
     ("window", "said"),
     [
-        ({"id": 1, "file_name": "a.jpg"}, "start_coord and ori_id, or a file name NAME__RATE__LEFT___TOP"),
-        ({"id": 1, "file_name": "desert__1__0___0.jpg"}, "'desert', no image of the ground truth"),
-        ({"file_name": "scene__1__0___0.jpg"}, "an id each"),
+        ({"id": 1, "file_name": "a.jpg"}, "start_coord and ori_id, or to be named NAME__RATE__LEFT___TOP"),
+        ({"id": 1, "file_name": "desert__1__0___0.jpg"}, r"does not have \('desert'\); expected 7, 8"),
+        ({"file_name": "scene__1__0___0.jpg"}, "to have 'id'"),
     ],
 )
 def test_what_is_no_table_is_refused(window: dict[str, Any], said: str, tmp_path: Path):
     with pytest.raises(ValueError, match=said):
-        read_windows(table(tmp_path, window), IMAGES)
+        read_windows(table(tmp_path, images=[window]), IMAGES)
+    with pytest.raises(ValueError, match="to list windows"):
+        read_windows(table(tmp_path, others=[window]), IMAGES)
 
 
 def test_detections_of_no_window_are_refused():
