@@ -1,44 +1,60 @@
-"""The numbers a protocol reports, read from curves and errors: over all classes, and class by class."""
+"""The numbers a protocol reports, read from scores and errors of the classes: over all classes, and class by class."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from smidgen.evaluation.annotations import GroundTruth, Results
-from smidgen.evaluation.engine import Curves, judge, match
+from smidgen.evaluation.average_precision import ClassScores, class_scores, within_limit
+from smidgen.evaluation.engine import match
 from smidgen.evaluation.localization_recall_precision import OptimalErrors, optimal_errors
 from smidgen.evaluation.protocol import Figure, Protocol
+
+PARTS = {
+    "olrp": "total",
+    "olrp_localization": "localization",
+    "olrp_false_positives": "false_positives",
+    "olrp_false_negatives": "false_negatives",
+}
+PER_CLASS = ("average_precision", "average_recall", "olrp")
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Every figure of a protocol for one set of predictions; fractions, -1 where there is no such ground truth."""
+    """Every figure of a protocol for one set of predictions, in the protocol's unit; -1 without such ground truth.
+
+    by_class: without the figures that differ from others in what they are averaged over. images_by_class: how many
+    images hold each class, what a mean over images counts.
+    """
 
     overall: dict[str, float]
     by_class: dict[str, dict[str, float]]
+    images_by_class: dict[str, int]
 
 
 def compute_figures(truth: GroundTruth, results: Results, protocol: Protocol) -> Figures:
-    """Run the engine once (once more for oLRP) and read the protocol's figures."""
-    curves = judge(
-        truth,
-        results,
-        thresholds=protocol.thresholds,
-        areas=list(protocol.areas.values()),
-        limits=protocol.detection_limits,
-    )
-    errors: dict[Figure, OptimalErrors] = {}
-    overall, by_class = {}, {name: dict[str, float]() for name in class_labels(truth)}
+    """Match once (once more for oLRP) what the protocol's ignore rules have left, and read its figures."""
+    measured = _Measured(truth, results, protocol, class_scores(truth, results, protocol), {})
+    images, labels = images_holding(truth), class_labels(truth)
+    overall, by_class = {}, {name: dict[str, float]() for name in labels}
     for name, figure in protocol.figures.items():
-        values = _values_by_class(truth, results, protocol, figure, curves, errors)
-        overall[name] = _mean(values)
-        if figure.measure in ("average_precision", "average_recall", "olrp"):
+        values = measured.by_class(figure)
+        weights = images if protocol.class_mean_of(figure) == "images" else np.ones_like(images)
+        overall[name] = _in_unit(_mean(values, weights), protocol)
+        if figure.measure in PER_CLASS and figure.class_mean is None:
             for row, value in zip(by_class.values(), values, strict=True):
-                row[name] = _mean(value)
-    return Figures(overall, by_class)
+                row[name] = _in_unit(float(value), protocol)
+    return Figures(overall, by_class, dict(zip(labels, images.tolist(), strict=True)))
+
+
+def images_holding(truth: GroundTruth) -> Int[NDArray[np.int64], " K"]:
+    """In how many images each class has an annotation, ignored ones included as in VisDrone's toolkit."""
+    held = np.unique(np.column_stack([truth.category, truth.image]), axis=0)
+    return np.bincount(held[:, 0], minlength=len(truth.category_ids))
 
 
 def class_labels(truth: GroundTruth) -> list[str]:
@@ -49,52 +65,50 @@ def class_labels(truth: GroundTruth) -> list[str]:
     ]
 
 
-def _values_by_class(
-    truth: GroundTruth,
-    results: Results,
-    protocol: Protocol,
-    figure: Figure,
-    curves: Curves,
-    errors: dict[Figure, OptimalErrors],
-) -> NDArray[np.float64]:
-    """One row per class; -1 or NaN = nothing to measure."""
-    if figure.measure == "absent":
-        return np.full((len(truth.category_ids), 1), -1.0)
-    if figure.measure in ("average_precision", "average_recall"):
-        return _from_curves(protocol, figure, curves)
-    place = Figure(measure="olrp", iou=figure.iou, area=protocol.area_of(figure), limit=protocol.limit_of(figure))
-    if place not in errors:
-        errors[place] = _errors(truth, results, protocol, place)
-    part = {
-        "olrp": errors[place].total,
-        "olrp_localization": errors[place].localization,
-        "olrp_false_positives": errors[place].false_positives,
-        "olrp_false_negatives": errors[place].false_negatives,
-    }[figure.measure]
-    return part[:, None]
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """Scores of the classes, and oLRP once it is asked for."""
+
+    truth: GroundTruth
+    results: Results
+    protocol: Protocol
+    scores: ClassScores
+    errors: dict[Figure, OptimalErrors]
+
+    def by_class(self, figure: Figure) -> Float[NDArray[np.float64], " K"]:
+        """The figure of every class as a fraction; NaN = nothing to measure."""
+        if figure.measure == "absent":
+            return np.full(len(self.truth.category_ids), np.nan)
+        if figure.measure in PARTS:
+            return np.asarray(getattr(self._errors(figure), PARTS[figure.measure]))
+        return self._score(figure)
+
+    def _score(self, figure: Figure) -> NDArray[np.float64]:
+        protocol = self.protocol
+        values = self.scores.precision if figure.measure == "average_precision" else self.scores.recall
+        area = list(protocol.areas).index(protocol.area_of(figure))
+        chosen = values[..., area, protocol.detection_limits.index(protocol.limit_of(figure))]
+        mean: NDArray[np.float64] = chosen.mean(axis=0)
+        return mean if figure.iou is None else chosen[protocol.threshold_index(figure.iou)]
+
+    def _errors(self, figure: Figure) -> OptimalErrors:
+        protocol = self.protocol
+        area, limit = protocol.area_of(figure), protocol.limit_of(figure)
+        place = replace(figure, measure="olrp", area=area, limit=limit, class_mean=None)
+        if place not in self.errors:
+            threshold = protocol.thresholds[[protocol.threshold_index(figure.iou or 0.0)]]
+            results = within_limit(self.results, limit, protocol)
+            matching = match(self.truth, results, thresholds=threshold, area=protocol.areas[area], limit=limit)
+            self.errors[place] = optimal_errors(self.truth, results, matching, float(threshold[0]))
+        return self.errors[place]
 
 
-def _from_curves(protocol: Protocol, figure: Figure, curves: Curves) -> NDArray[np.float64]:
-    area = list(protocol.areas).index(protocol.area_of(figure))
-    limit = protocol.detection_limits.index(protocol.limit_of(figure))
-    rows = slice(None) if figure.iou is None else [protocol.threshold_index(figure.iou)]
-    source = curves.precision if figure.measure == "average_precision" else curves.recall[:, None]
-    chosen = source[rows, :, :, area, limit]
-    return np.moveaxis(chosen, 2, 0).reshape(chosen.shape[2], chosen.shape[0] * chosen.shape[1])
+def _mean(values: NDArray[np.float64], weights: NDArray[np.int64]) -> float:
+    present = ~np.isnan(values) & (weights > 0)
+    return float(np.average(values[present], weights=weights[present])) if present.any() else np.nan
 
 
-def _errors(truth: GroundTruth, results: Results, protocol: Protocol, figure: Figure) -> OptimalErrors:
-    threshold = protocol.thresholds[protocol.threshold_index(figure.iou or 0.0)]
-    matching = match(
-        truth,
-        results,
-        thresholds=np.array([threshold]),
-        area=protocol.areas[protocol.area_of(figure)],
-        limit=protocol.limit_of(figure),
-    )
-    return optimal_errors(truth, results, matching, float(threshold))
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    present = values[~np.isnan(values) & (values > -1)]
-    return float(present.mean()) if present.size else -1.0
+def _in_unit(fraction: float, protocol: Protocol) -> float:
+    if np.isnan(fraction):
+        return -1.0
+    return 100 * fraction if protocol.unit == "per_cent" else fraction

@@ -36,6 +36,7 @@ LimitScope = Literal["image_and_class", "image"]
 PrecisionRule = Literal["101_points", "all_points"]
 RegionRule = Literal["crowd", "remove"]
 CrowdRule = Literal["ignored", "objects"]
+TieRule = Literal["in_order", "as_numpy_sorts"]
 RecallBase = Literal["objects", "objects_and_ignored"]
 Unit = Literal["fraction", "per_cent"]
 
@@ -85,6 +86,8 @@ class Protocol:
     detections of which it covers half, on rounded pixels.
     crowds: objects flagged as crowd (iscrowd) are to be ignored, or are objects like any other.
     recall_over: what recall is a share of: the objects, or these and the ignored ones of the class.
+    equal_scores: detections of equal score stand in the order of the images and of the file, or in the one that numpy's
+    unstable sort leaves (see `evaluation.equal_scores`).
     unit: of the figures; -1 is absent in both.
     """
 
@@ -103,6 +106,7 @@ class Protocol:
     ignored_regions: RegionRule = "crowd"
     crowds: CrowdRule = "ignored"
     recall_over: RecallBase = "objects"
+    equal_scores: TieRule = "in_order"
     unit: Unit = "fraction"
 
     def __post_init__(self) -> None:
@@ -166,13 +170,14 @@ def load_protocol(which: str | Path | Protocol) -> Protocol:
     if str(which).endswith((".yaml", ".yml")):
         return _read(Path(which))
     name, _, version = str(which).partition("@")
-    known = list_protocols()
-    bundled = {label.partition("@")[0]: label for label in known}
-    if name not in bundled or (version and f"{name}@{version}" not in known):
-        near = get_close_matches(str(which), [*known, *bundled], n=1, cutoff=0.4)
+    file = FOLDER / f"{name}.yaml"
+    protocol = _read(file) if name.isidentifier() and file.is_file() else None
+    if protocol is None or (version and version != str(protocol.version)):
+        known = list_protocols()
+        near = get_close_matches(str(which), [*known, *(label.partition("@")[0] for label in known)], n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"expected a protocol of {', '.join(known)}, or a .yaml file, got {str(which)!r}{hint}")
-    return _read(FOLDER / f"{name}.yaml")
+    return protocol
 
 
 def list_protocols() -> list[str]:

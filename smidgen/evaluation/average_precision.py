@@ -1,0 +1,125 @@
+"""Average precision and recall of every class, from who matched whom, for the rules that COCO's engine does not know.
+
+VisDrone-DET toolkit (Zhu et al., "Detection and Tracking Meet Drones Challenge", TPAMI 2021): a limit takes an image's
+best detections before its classes are split, and AP is the area under the monotone precision envelope. A detection's
+match depends on better ones of its class alone, so one matching without a limit serves all limits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
+
+from smidgen.evaluation.annotations import GroundTruth, Results
+from smidgen.evaluation.engine import RECALL_LEVELS, Curves, Matching, judge, match
+from smidgen.evaluation.equal_scores import order_in_images, order_over_images
+from smidgen.evaluation.protocol import PrecisionRule, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScores:
+    """By threshold T, class K, area A, limit M; NaN where there is nothing to find."""
+
+    precision: Float[NDArray[np.float64], "T K A M"]
+    recall: Float[NDArray[np.float64], "T K A M"]
+
+
+def class_scores(truth: GroundTruth, results: Results, protocol: Protocol) -> ClassScores:
+    """AP (a mean over recall) and recall by the protocol's rules; COCO's go to the engine as they are."""
+    areas = list(protocol.areas.values())
+    if follows_coco(protocol):
+        curves = judge(truth, results, thresholds=protocol.thresholds, areas=areas, limits=protocol.detection_limits)
+        return _of_curves(curves)
+    results = within_limit(results, protocol.detection_limits[-1], protocol)
+    ranks = detection_ranks(results, protocol)
+    if protocol.equal_scores == "as_numpy_sorts":
+        order = order_in_images(results)
+        results, ranks = results.taken(order), ranks[order]
+    shape = (len(protocol.thresholds), len(truth.category_ids), len(areas), len(protocol.detection_limits))
+    scores = ClassScores(np.full(shape, np.nan), np.full(shape, np.nan))
+    for index, area in enumerate(areas):
+        matching = match(truth, results, thresholds=protocol.thresholds, area=area, limit=protocol.detection_limits[-1])
+        objects = objects_by_image(truth, matching, protocol).sum(axis=0)
+        of_area = limited_scores(matching, results, objects, ranks, protocol)
+        scores.precision[:, :, index], scores.recall[:, :, index] = of_area
+    return scores
+
+
+def follows_coco(protocol: Protocol) -> bool:
+    """Whether COCO's engine knows all rules that matter once the ignore rules have been applied."""
+    coco = ("image_and_class", "101_points", "objects", "in_order")
+    return (protocol.limit_per, protocol.precision, protocol.recall_over, protocol.equal_scores) == coco
+
+
+def within_limit(results: Results, limit: int, protocol: Protocol) -> Results:
+    """Results without those that a limit on whole images cuts off; a limit per image and class is the engine's own."""
+    return results if protocol.limit_per != "image" else results.kept(detection_ranks(results, protocol) < limit)
+
+
+def detection_ranks(results: Results, protocol: Protocol) -> Int[NDArray[np.int64], " D"]:
+    """Place of each detection, from 0 for the best, in what the protocol's limits count: its image, or its image and
+    class. Ties stand as in the file.
+    """
+    group = results.image
+    if protocol.limit_per == "image_and_class":
+        group = group * (int(results.category.max(initial=0)) + 1) + results.category
+    order = np.lexsort((-results.scores, group))
+    starts = np.searchsorted(group[order], group[order])
+    ranks = np.empty(len(order), np.int64)
+    ranks[order] = np.arange(len(order)) - starts
+    return ranks
+
+
+def objects_by_image(truth: GroundTruth, matching: Matching, protocol: Protocol) -> Int[NDArray[np.int64], "I K"]:
+    """What recall is a share of, per image and class."""
+    if protocol.recall_over == "objects":
+        return matching.objects
+    ignored = np.zeros_like(matching.objects)
+    np.add.at(ignored, (truth.image[truth.crowd], truth.category[truth.crowd]), 1)
+    return matching.objects + ignored
+
+
+def limited_scores(
+    matching: Matching,
+    results: Results,
+    objects: Int[NDArray[np.int64], " K"],
+    ranks: Int[NDArray[np.int64], " D"],
+    protocol: Protocol,
+) -> tuple[Float[NDArray[np.float64], "T K M"], Float[NDArray[np.float64], "T K M"]]:
+    """AP and recall of one size bin with only the detections of a rank below each limit."""
+    shape = (len(matching.counted), len(objects), len(protocol.detection_limits))
+    precision, recall = np.full(shape, np.nan), np.full(shape, np.nan)
+    category, rank = results.category[matching.detection], ranks[matching.detection]
+    for index in np.flatnonzero(objects):
+        of_class = np.arange(*np.searchsorted(category, [index, index + 1]))
+        for column, limit in enumerate(protocol.detection_limits):
+            rows = of_class[rank[of_class] < limit]
+            if protocol.equal_scores == "as_numpy_sorts":
+                detection = matching.detection[rows]
+                rows = rows[order_over_images(results.scores[detection], detection)]
+            hit, counted = matching.hit[:, rows], matching.counted[:, rows]
+            recall[:, index, column] = hit.sum(axis=1) / objects[index]
+            precision[:, index, column] = average_precision(hit, counted, int(objects[index]), protocol.precision)
+    return precision, recall
+
+
+def average_precision(
+    hit: Bool[NDArray[np.bool_], "T D"], counted: Bool[NDArray[np.bool_], "T D"], objects: int, rule: PrecisionRule
+) -> Float[NDArray[np.float64], " T"]:
+    """From detections of one class, best first. objects: at least one."""
+    found, kept = np.cumsum(hit, axis=1), np.cumsum(counted, axis=1)
+    precision = found / np.maximum(kept, 1)
+    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    if rule == "all_points":
+        return np.asarray((envelope * hit).sum(axis=1) / objects)
+    padded = np.concatenate([envelope, np.zeros((len(hit), 1))], axis=1)
+    columns = [np.searchsorted(recall, RECALL_LEVELS) for recall in found / objects]
+    return np.take_along_axis(padded, np.array(columns), axis=1).mean(axis=1)
+
+
+def _of_curves(curves: Curves) -> ClassScores:
+    absent = curves.recall < 0
+    return ClassScores(np.where(absent, np.nan, curves.precision.mean(axis=1)), np.where(absent, np.nan, curves.recall))
