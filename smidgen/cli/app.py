@@ -11,7 +11,23 @@ from typing import Annotated, Any
 import typer
 
 from smidgen import __version__
-from smidgen.cli import analyze, check, convert, demo, evaluate, models, predict, profile, score, synth, train
+from smidgen.cli import (
+    analyze,
+    check,
+    compare,
+    convert,
+    convert_data,
+    demo,
+    evaluate,
+    models,
+    predict,
+    profile,
+    score,
+    stats,
+    sweep_size,
+    synth,
+    train,
+)
 from smidgen.cli.failures import ExitCode, report
 from smidgen.cli.output import Result
 from smidgen.cli.plugins import load_plugins
@@ -28,8 +44,9 @@ app = typer.Typer(
 )
 
 for verb in (
-    demo.demo, models.models, check.check, synth.synth, train.train, evaluate.evaluate, score.score, predict.predict,
-    analyze.analyze, profile.profile, convert.convert,
+    demo.demo, models.models, check.check, stats.stats, synth.synth, convert_data.convert_data, train.train,
+    evaluate.evaluate, score.score, predict.predict, analyze.analyze, compare.compare, sweep_size.sweep_size,
+    profile.profile, convert.convert,
 ):  # fmt: skip
     app.command()(verb)
 

@@ -69,7 +69,7 @@ def level_advice(seen: ObjectTable) -> Advice:
         Choice(
             name,
             bound_per_level(seen, levels, _limits(shares, budgets)),
-            tuple(f"{share:.0%}" for share in _mean_shares(shares, budgets)),
+            tuple(percent(float(share)) for share in _mean_shares(shares, budgets)),
             ("model.count_thresholds=auto", *settings),
         )
         for name, (shares, settings) in tables.items()
@@ -81,8 +81,9 @@ def level_advice(seen: ObjectTable) -> Advice:
         "An object belongs to the coarsest level whose cells pass along its side at least 4 times, else to the finest; "
         "the bound is the share of objects for which its level has a query. Images have 300, 500, 900 or 1500 queries "
         f"by their number of objects; thresholds that share the images out are {', '.join(map(str, thresholds))}. "
-        "Quotas that a level cannot use go to the others, so the truth is often better.",
-        tuple(f"queries at stride {stride}" for stride in STRIDES),
+        "Quotas that a level cannot use go to the others, so the truth is often better. Columns: share of the queries "
+        "that start on each level.",
+        tuple(f"at stride {stride}" for stride in STRIDES),
         choices,
         chosen,
         f"Take {choices[chosen].name}. Of the objects, {_of_levels(levels)}. What auto derives, to be copied and "
