@@ -53,9 +53,8 @@ def _is_split(folder: Path) -> bool:
         return False
     # An image without boxes has an empty file: look into several.
     files = list(islice(labels.glob("*.txt"), 50))
-    lines = (line for file in files for line in read_lines(file)[:1])
-    first = next(lines, None)
-    return bool(files) and (first is None or first.count(",") >= _COLUMNS - 1)
+    lines = [line for file in files for line in read_lines(file)]
+    return bool(files) and (not lines or any(line.count(",") >= _COLUMNS - 1 for line in lines))
 
 
 def _classes(folder: Path) -> Classes:
