@@ -11,18 +11,19 @@ from smidgen.evaluation.comparison import CANNOT_TELL, Compared, Comparison
 # Okabe and Ito's colors, dark ones first.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
 ROW_INCHES = 0.28
-LONGEST_NAME = 40
+LONGEST_NAME, LONGEST_DATA = 40, 110
 
 
-def comparison_chart(comparison: Comparison) -> Picture:
+def comparison_chart(comparison: Comparison, data: str = "") -> Picture:
     """A row per metric and system, best read downwards: the figure on the left, the difference on the right.
 
-    Hollow marks: an interval that holds 0 tells nothing apart. data: `Comparison.to_json()`.
+    data: where the images are from, in words, for the heading.
+    Hollow marks: an interval that holds 0 tells nothing apart. data of the picture: `Comparison.to_json()`.
     """
     differs = len(comparison.systems) > 1
     rows = len(comparison.metrics) * (len(comparison.systems) + 0.8)
     figure = Figure(figsize=(12.0, 2.2 + ROW_INCHES * rows), layout="constrained")
-    figure.suptitle(_heading(comparison), fontsize=13)
+    figure.suptitle(_heading(comparison, data), fontsize=12)
     panels = figure.subplots(1, 1 + differs, sharey=True, squeeze=False)[0].tolist()
     _draw_figures(panels[0], comparison)
     if differs:
@@ -33,9 +34,10 @@ def comparison_chart(comparison: Comparison) -> Picture:
     return Picture(figure, comparison.to_json())
 
 
-def _heading(comparison: Comparison) -> str:
+def _heading(comparison: Comparison, data: str) -> str:
     images, samples = how_many(comparison.images, "image"), how_many(comparison.samples, "resampling")
-    return f"{comparison.protocol.label} on {images}; 95 % intervals over {samples} of them"
+    origin = f"\n{data[:LONGEST_DATA]}{'...' if len(data) > LONGEST_DATA else ''}" if data else ""
+    return f"{comparison.protocol.label} on {images}; 95 % intervals over {samples} of them{origin}"
 
 
 def _draw_figures(axes: Axes, comparison: Comparison) -> None:
@@ -48,7 +50,7 @@ def _draw_figures(axes: Axes, comparison: Comparison) -> None:
             if len(estimate.by_run) > 1:
                 axes.plot(estimate.by_run, [place] * len(estimate.by_run), "|", color=color, markersize=9)
         axes.plot([], [], "o-", color=color, label=_named(system))
-    axes.set_title("figures (short strokes: single seeds)" if _has_seeds(comparison) else "figures", fontsize=11)
+    axes.set_title("figures (short strokes: single seeds)" if _has_seeds(comparison) else "figures", fontsize=10)
     _finish(axes)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_uppercase
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -224,11 +225,11 @@ def _detected(
 
 
 def _differences(systems: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
-    """In what the runs differ that are models; their names are those of systems, or of the seeds' folders."""
+    """In what the runs differ that are models; seeds of a system are numbered."""
     from smidgen.evaluation.run_differences import environment_differences, experiment_differences
 
     models = {
-        name if len(runs) == 1 else f"{name}[{number}]": run
+        name if len(runs) == 1 else seed_name(name, number): run
         for name, runs in systems.items()
         for number, run in enumerate(runs)
         if not is_results(run)
@@ -247,49 +248,80 @@ def _write(found: Comparison, values: Mapping[str, Any], out: Path) -> None:
 
     text = json.dumps(values, indent=2) + "\n"
     write_atomically(out / "comparison.json", lambda partial: partial.write_text(text, encoding="utf-8"))
-    comparison_chart(found).save(out / "comparison.png")
+    comparison_chart(found, values["data"]).save(out / "comparison.png")
     say(f"written to {out}")
 
 
 def _show(found: Comparison, values: Mapping[str, Any], console: Console) -> None:
-    console.print(f"data: {values['data']}", markup=False)
-    console.print(_figures(found))
+    marks = _marks(values["runs"])
+    console.print(f"{found.protocol.label} on {found.images} images of {values['data']}", markup=False)
+    for name, runs in values["runs"].items():
+        console.print(f"  {marks[name]}: {name}" + (f", {len(runs)} seeds" if len(runs) > 1 else ""), markup=False)
+    console.print(_figures(found, marks))
+    if any(len(runs) > 1 for runs in values["runs"].values()):
+        console.print(_seeds(found, marks))
+    for metric in found.metrics:
+        console.print(f"  {metric}: {found.size_in_words(metric)}, {found.objects[metric]} objects")
     if values["skipped"]:
         console.print(f"{len(values['skipped'])} images could not be read: their objects count as missed")
     for sentence in found.cautions():
         console.print(sentence)
     for title, key in (("experiments", "experiment_differences"), ("environments", "environment_differences")):
-        _show_differences(title, values[key], console)
+        _show_differences(title, values[key], marks, console)
 
 
-def _figures(found: Comparison) -> Any:
-    """A row per metric and system."""
-    from smidgen.evaluation.comparison import CANNOT_TELL
+def _marks(runs: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """A letter for each system, and with a number for each of its seeds: names are too long for a table."""
+    letters = {name: ascii_uppercase[place] if place < 26 else str(place) for place, name in enumerate(runs)}
+    seeds = {
+        seed_name(name, number): f"{letters[name]}{number + 1}"
+        for name, of_system in runs.items()
+        for number in range(len(of_system))
+    }
+    return seeds | letters
 
-    first = found.systems[0].name
+
+def seed_name(name: str, number: int) -> str:
+    """What one of several seeds of a system is called."""
+    return f"{name}[{number + 1}]"
+
+
+def _figures(found: Comparison, marks: Mapping[str, str]) -> Any:
+    """A row per metric and system, narrow enough for 80 columns."""
     rows = []
     for metric in found.metrics:
-        size = f"{found.size_in_words(metric)}, {found.objects[metric]} objects"
-        for number, system in enumerate(found.systems):
+        for place, system in enumerate(found.systems):
             one, other = system.figures[metric], system.differences.get(metric)
-            figure = [f"{one.value:.3f}", f"{one.low:.3f} to {one.high:.3f}", "" if one.spread is None else one.spread]
-            difference = ["", "", ""]
+            row = ["" if place else metric, marks[system.name], f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"]
             if other is not None:
-                verdict = other.verdict if other.verdict == CANNOT_TELL else f"{other.verdict} than {first}"
-                interval = f"{other.value:+.3f} ({other.low:+.3f} to {other.high:+.3f})"
-                difference = [interval, f"{other.better:.0%}", verdict]
-            rows.append([f"{metric} ({size})" if not number else "", system.name, *figure, *difference])
-    columns = ("figure", "run", "value", "95 % interval", "spread", "difference", "better in", "verdict")
-    title = f"{found.protocol.label}, {found.images} images, {found.samples} resamplings"
+                interval = f"{other.value:+.3f} [{other.low:+.3f}, {other.high:+.3f}]"
+                row += [interval, f"{other.better:.0%}", other.verdict]
+            rows.append([*row, "", "", ""][:6])
+    first = marks[found.systems[0].name]
+    columns = ("", "run", "figure", f"difference to {first}", "better", "verdict")
+    title = f"95 % intervals over {found.samples} resamplings; better: in how many of them"
     return table(title, columns, rows)
 
 
-def _show_differences(title: str, differences: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+def _seeds(found: Comparison, marks: Mapping[str, str]) -> Any:
+    """How far the runs of one system are apart."""
+    rows = [
+        [metric, marks[system.name], system.figures[metric].spread, "  ".join(f"{v:.3f}" for v in of_seeds)]
+        for metric in found.metrics
+        for system in found.systems
+        if len(of_seeds := system.figures[metric].by_run) > 1
+    ]
+    return table("Over seeds: standard deviation, and each seed's run", ("", "run", "spread", "runs"), rows)
+
+
+def _show_differences(
+    title: str, differences: Mapping[str, Mapping[str, Any]], marks: Mapping[str, str], console: Console
+) -> None:
     if not differences:
         return
-    names = list(dict.fromkeys(name for values in differences.values() for name in values))
-    shown = list(differences.items())[:SHOWN_FIELDS]
-    rows = [[field, *(str(values.get(name, "")) for name in names)] for field, values in shown]
-    console.print(table(f"In what the {title} differ", ["field", *names], rows))
-    if len(differences) > len(shown):
-        console.print(f"... and {len(differences) - len(shown)} more fields (--json has all)")
+    console.print(f"In what the {title} differ:")
+    for field, values in list(differences.items())[:SHOWN_FIELDS]:
+        words = "; ".join(f"{marks[name]} {value}" for name, value in values.items())
+        console.print(f"  {field}: {words}", markup=False)
+    if len(differences) > SHOWN_FIELDS:
+        console.print(f"  ... and {len(differences) - SHOWN_FIELDS} more fields; --json has all")
