@@ -82,6 +82,13 @@ def objects_by_image(truth: GroundTruth, matching: Matching, protocol: Protocol)
     return matching.objects + ignored
 
 
+def images_of_classes(truth: GroundTruth) -> Bool[NDArray[np.bool_], "I K"]:
+    """Which image holds an annotation of which class, ignored ones included as in VisDrone's toolkit."""
+    holding = np.zeros((len(truth.image_ids), len(truth.category_ids)), np.bool_)
+    holding[truth.image, truth.category] = True
+    return holding
+
+
 def limited_scores(
     matching: Matching,
     results: Results,

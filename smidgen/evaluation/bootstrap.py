@@ -2,13 +2,14 @@
 
 B. Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979. A resampled data set is one weight per image, so
 every image is matched once, and a sample costs sums over its detections. Detections of equal score in several images
-stand in the order of the images, as in the engine. The interval is the percentile one: on few images it leans upwards a
-little, since repeated images hold fewer different detections.
+stand in the order of the images, as in the engine (also where a protocol leaves that to numpy). The interval is the
+percentile one: on few images it leans upwards a little, since repeated images hold fewer different detections.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from smidgen.evaluation.annotations import GroundTruth, Results, read_ground_truth, read_results
+from smidgen.evaluation.average_precision import images_of_classes, objects_by_image, within_limit
 from smidgen.evaluation.engine import RECALL_LEVELS, Matching, match
-from smidgen.evaluation.protocol import Figure, Protocol, load_protocol
+from smidgen.evaluation.ignore_rules import apply_ignore_rules
+from smidgen.evaluation.protocol import Figure, PrecisionRule, Protocol, load_protocol
 
 # Detections x samples that are held at once: 32 MB of int64.
 CHUNK = 4_000_000
@@ -57,22 +60,33 @@ def resampled_figures(
 ) -> dict[str, Float[NDArray[np.float64], " S"]]:
     """Each metric on data sets in which image i occurs weights[s, i] times; NaN where none of its objects was drawn."""
     figures = {name: _figure(protocol, name) for name in metrics}
+    truth, results = apply_ignore_rules(truth, results, protocol)
     precisions: dict[tuple[str, int], NDArray[np.float64]] = {}
     values = {}
     for name, figure in figures.items():
         place = (protocol.area_of(figure), protocol.limit_of(figure))
         if place not in precisions:
-            area = protocol.areas[place[0]]
-            matching = match(truth, results, thresholds=protocol.thresholds, area=area, limit=place[1])
-            precisions[place] = average_precisions(matching, results, weights)
-        values[name] = _mean_over_classes(precisions[place], protocol, figure)
+            precisions[place] = _precisions(truth, results, protocol, place, weights)
+        holding = images_of_classes(truth) if protocol.class_mean_of(figure) == "images" else None
+        means = _mean_over_classes(_of_figure(precisions[place], protocol, figure), weights, holding)
+        values[name] = means * (100 if protocol.unit == "per_cent" else 1)
     return values
 
 
+def _precisions(
+    truth: GroundTruth, results: Results, protocol: Protocol, place: tuple[str, int], weights: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    area, limit = protocol.areas[place[0]], place[1]
+    results = within_limit(results, limit, protocol)
+    matching = match(truth, results, thresholds=protocol.thresholds, area=area, limit=limit)
+    matching = replace(matching, objects=objects_by_image(truth, matching, protocol))
+    return average_precisions(matching, results, weights, rule=protocol.precision)
+
+
 def average_precisions(
-    matching: Matching, results: Results, weights: Int[NDArray[np.int64], "S I"]
+    matching: Matching, results: Results, weights: Int[NDArray[np.int64], "S I"], rule: PrecisionRule = "101_points"
 ) -> Float[NDArray[np.float64], "S T K"]:
-    """101-point AP per sample, threshold and class; NaN where the sample holds no object of the class."""
+    """AP per sample, threshold and class; NaN where the sample holds no object of the class."""
     classes, thresholds = matching.objects.shape[1], len(matching.counted)
     objects = weights @ matching.objects
     values = np.full((len(weights), thresholds, classes), np.nan)
@@ -87,7 +101,7 @@ def average_precisions(
             kept = np.cumsum(repeats, axis=1)
             for threshold in range(thresholds):
                 values[part, threshold, index] = _average_precision(
-                    repeats, kept, hit[threshold, rows], matching.counted[threshold, rows], objects[part, index]
+                    repeats, kept, hit[threshold, rows], matching.counted[threshold, rows], objects[part, index], rule
                 )
     return values
 
@@ -98,6 +112,7 @@ def _average_precision(
     hit: NDArray[np.bool_],
     counted: NDArray[np.bool_],
     objects: NDArray[np.int64],
+    rule: PrecisionRule,
 ) -> NDArray[np.float64]:
     """repeats S D: how often each detection occurs; kept: their running sum.
 
@@ -110,6 +125,9 @@ def _average_precision(
     # A column of zeros is what recall levels that are not reached read.
     envelope = np.zeros((len(repeats), len(places) + 1))
     envelope[:, :-1] = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    if rule == "all_points":
+        area = (envelope[:, :-1] * repeats[:, places]).sum(axis=1) / np.maximum(objects, 1)
+        return np.where(objects > 0, area, np.nan)
     column = _first_reaching(found, _needed(objects))
     mean = np.take_along_axis(envelope, column, axis=1).mean(axis=1)
     return np.where(objects > 0, mean, np.nan)
@@ -142,12 +160,21 @@ def _first_reaching(found: NDArray[np.int64], needed: NDArray[np.int64]) -> NDAr
     return column
 
 
-def _mean_over_classes(precisions: NDArray[np.float64], protocol: Protocol, figure: Figure) -> NDArray[np.float64]:
-    rows = slice(None) if figure.iou is None else [protocol.threshold_index(figure.iou)]
-    chosen = precisions[:, rows].reshape(len(precisions), -1)
-    present = ~np.isnan(chosen)
-    total, count = np.where(present, chosen, 0).sum(axis=1), present.sum(axis=1)
-    means: NDArray[np.float64] = np.divide(total, count, out=np.full(len(chosen), np.nan), where=count > 0)
+def _of_figure(precisions: NDArray[np.float64], protocol: Protocol, figure: Figure) -> NDArray[np.float64]:
+    """The figure of each class, S K."""
+    chosen = precisions if figure.iou is None else precisions[:, [protocol.threshold_index(figure.iou)]]
+    mean: NDArray[np.float64] = chosen.mean(axis=1)
+    return mean
+
+
+def _mean_over_classes(
+    values: NDArray[np.float64], weights: NDArray[np.int64], holding: NDArray[np.bool_] | None
+) -> NDArray[np.float64]:
+    """holding: which image holds which class, I K; None = every class counts once."""
+    shares = np.ones_like(values) if holding is None else (weights @ holding).astype(np.float64)
+    shares[np.isnan(values)] = 0
+    total, count = (np.nan_to_num(values) * shares).sum(axis=1), shares.sum(axis=1)
+    means: NDArray[np.float64] = np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
     return means
 
 

@@ -11,15 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 from smidgen.evaluation.plain_text import plain_text
+from smidgen.evaluation.rules_in_words import rules_in_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
     """Figures of one set of detections.
 
-    protocol: name with version. metrics: fractions, -1 where there is no such ground truth. per_class: the same for
-    each class name. settings: thresholds, size bins (px^2), limits, counts of images and objects, and of a model its
-    preprocessing and the images it could not read. predictions: COCO results with the data set's own ids.
+    protocol: name with version. metrics: in the protocol's unit, -1 where there is no such ground truth. per_class: the
+    same for each class name. settings: thresholds, size bins (px^2), limits, rules, counts of images and objects, and
+    of a model its preprocessing and the images it could not read. predictions: COCO results with the data set's ids.
     intervals: 95 % bootstrap intervals over images.
     """
 
@@ -51,21 +52,22 @@ class Evaluation:
         return plain_text(self.renderable(), width)
 
     def _headline(self) -> str:
-        settings, thresholds = self.settings, self.settings["iou_thresholds"]
-        limits = ", ".join(str(limit) for limit in settings["detection_limits"])
-        span = f"{thresholds[0]:g}" if len(thresholds) == 1 else f"{thresholds[0]:g} to {thresholds[-1]:g}"
+        settings = self.settings
         skipped = f", {len(settings['skipped'])} unreadable (missed)" if settings.get("skipped") else ""
+        removed = settings.get("annotations_removed", 0), settings.get("detections_removed", 0)
+        without = f" (taken out: {removed[0]} annotations, {removed[1]} detections)" if any(removed) else ""
         return (
-            f"protocol {self.protocol}: IoU {span}, at most {limits} detections per image and class\n"
+            f"protocol {self.protocol}: {rules_in_words(settings)}\n"
             f"{settings['images']} images{skipped}, {settings['objects']} objects, "
-            f"{settings['ignored_regions']} ignored regions, {settings['detections']} detections"
+            f"{settings['ignored_regions']} ignored regions, {settings['detections']} detections{without}"
         )
 
     def _figures(self) -> Table:
-        table = Table("figure", "value", "95 % interval over images")
+        unit = " (%)" if self._per_cent else ""
+        table = Table("figure", f"value{unit}", "95 % interval over images")
         for name, value in self.metrics.items():
             low_high = self.intervals.get(name)
-            table.add_row(name, _shown(value), f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else "")
+            table.add_row(name, self._shown(value), f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else "")
         return table
 
     def _sizes(self) -> Table:
@@ -73,7 +75,7 @@ class Evaluation:
         for name, (low, high) in self.settings["areas"].items():
             figures = self.settings["figures_by_area"].get(name, {})
             upper = f"{high**0.5:g}" if high < 1e10 else "any"
-            values = [_shown(self.metrics[figures[kind]]) if kind in figures else "" for kind in ("AP", "AR")]
+            values = [self._shown(self.metrics[figures[kind]]) if kind in figures else "" for kind in ("AP", "AR")]
             table.add_row(
                 name, f"{low**0.5:g} to {upper}", str(self.settings["objects_by_area"].get(name, "")), *values
             )
@@ -84,9 +86,12 @@ class Evaluation:
         table = Table("class", "objects", *shown)
         for name, row in self.per_class.items():
             objects = str(self.settings["objects_by_class"].get(name, ""))
-            table.add_row(name, objects, *(_shown(row[figure]) for figure in shown))
+            table.add_row(name, objects, *(self._shown(row[figure]) for figure in shown))
         return table
 
+    @property
+    def _per_cent(self) -> bool:
+        return self.settings.get("rules", {}).get("unit") == "per_cent"
 
-def _shown(value: float) -> str:
-    return "-" if value == -1 else f"{value:.4f}"
+    def _shown(self, value: float) -> str:
+        return "-" if value == -1 else f"{value:.2f}" if self._per_cent else f"{value:.4f}"

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from smidgen.evaluation.annotations import GroundTruth, Results
-from smidgen.evaluation.average_precision import ClassScores, class_scores, within_limit
-from smidgen.evaluation.engine import match
+from smidgen.evaluation.average_precision import ClassScores, class_scores, images_of_classes, within_limit
+from smidgen.evaluation.engine import Matching, match
 from smidgen.evaluation.localization_recall_precision import OptimalErrors, optimal_errors
 from smidgen.evaluation.protocol import Figure, Protocol
+from smidgen.evaluation.ranked_measures import RANKED_MEASURES, ranked_measure
 
 PARTS = {
     "olrp": "total",
@@ -20,7 +21,7 @@ PARTS = {
     "olrp_false_positives": "false_positives",
     "olrp_false_negatives": "false_negatives",
 }
-PER_CLASS = ("average_precision", "average_recall", "olrp")
+PER_CLASS = ("average_precision", "average_recall", "olrp", *RANKED_MEASURES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Figures:
 def compute_figures(truth: GroundTruth, results: Results, protocol: Protocol) -> Figures:
     """Match once (once more for oLRP) what the protocol's ignore rules have left, and read its figures."""
     measured = _Measured(truth, results, protocol, class_scores(truth, results, protocol), {})
-    images, labels = images_holding(truth), class_labels(truth)
+    images, labels = images_of_classes(truth).sum(axis=0), class_labels(truth)
     overall, by_class = {}, {name: dict[str, float]() for name in labels}
     for name, figure in protocol.figures.items():
         values = measured.by_class(figure)
@@ -49,12 +50,6 @@ def compute_figures(truth: GroundTruth, results: Results, protocol: Protocol) ->
             for row, value in zip(by_class.values(), values, strict=True):
                 row[name] = _in_unit(float(value), protocol)
     return Figures(overall, by_class, dict(zip(labels, images.tolist(), strict=True)))
-
-
-def images_holding(truth: GroundTruth) -> Int[NDArray[np.int64], " K"]:
-    """In how many images each class has an annotation, ignored ones included as in VisDrone's toolkit."""
-    held = np.unique(np.column_stack([truth.category, truth.image]), axis=0)
-    return np.bincount(held[:, 0], minlength=len(truth.category_ids))
 
 
 def class_labels(truth: GroundTruth) -> list[str]:
@@ -81,6 +76,9 @@ class _Measured:
             return np.full(len(self.truth.category_ids), np.nan)
         if figure.measure in PARTS:
             return np.asarray(getattr(self._errors(figure), PARTS[figure.measure]))
+        if figure.measure in RANKED_MEASURES:
+            results, matching = self._matched(figure)
+            return ranked_measure(figure.measure, matching, results)
         return self._score(figure)
 
     def _score(self, figure: Figure) -> NDArray[np.float64]:
@@ -96,11 +94,18 @@ class _Measured:
         area, limit = protocol.area_of(figure), protocol.limit_of(figure)
         place = replace(figure, measure="olrp", area=area, limit=limit, class_mean=None)
         if place not in self.errors:
-            threshold = protocol.thresholds[[protocol.threshold_index(figure.iou or 0.0)]]
-            results = within_limit(self.results, limit, protocol)
-            matching = match(self.truth, results, thresholds=threshold, area=protocol.areas[area], limit=limit)
-            self.errors[place] = optimal_errors(self.truth, results, matching, float(threshold[0]))
+            results, matching = self._matched(place)
+            threshold = protocol.thresholds[protocol.threshold_index(place.iou or 0.0)]
+            self.errors[place] = optimal_errors(self.truth, results, matching, float(threshold))
         return self.errors[place]
+
+    def _matched(self, figure: Figure) -> tuple[Results, Matching]:
+        """Who matched whom at the figure's threshold, and the results that the matching speaks of."""
+        protocol, limit = self.protocol, self.protocol.limit_of(figure)
+        thresholds = protocol.thresholds[[protocol.threshold_index(figure.iou or 0.0)]]
+        results = within_limit(self.results, limit, protocol)
+        area = protocol.areas[protocol.area_of(figure)]
+        return results, match(self.truth, results, thresholds=thresholds, area=area, limit=limit)
 
 
 def _mean(values: NDArray[np.float64], weights: NDArray[np.int64]) -> float:

@@ -27,11 +27,13 @@ COVERED_SHARE = 0.5
 
 
 def apply_ignore_rules(truth: GroundTruth, results: Results, protocol: Protocol) -> tuple[GroundTruth, Results]:
-    """Truth and results as the protocol judges them: after its score floor, rule of crowds and rule of regions."""
+    """Truth and results as the protocol judges them: after score floor and rules of crowds, heights and regions."""
     if protocol.score_floor is not None:
         results = results.kept(results.scores >= protocol.score_floor)
     if protocol.crowds == "objects":
         truth = replace(truth, crowd=truth.region)
+    if protocol.least_height_px is not None:
+        truth = replace(truth, crowd=truth.crowd | (truth.boxes_xywh[:, 3] <= protocol.least_height_px))
     if protocol.ignored_regions == "remove":
         outside = ~covered(truth, results.image, results.boxes_xywh)
         truth = truth.kept(~truth.region & ~covered(truth, truth.image, truth.boxes_xywh))

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import yaml
@@ -29,8 +29,12 @@ Measure = Literal[
     "olrp_localization",
     "olrp_false_positives",
     "olrp_false_negatives",
+    "precision_recall_area",
+    "log_average_miss_rate",
     "absent",
 ]
+# Measures that are no mean over thresholds: their figures name one.
+AT_ONE_THRESHOLD = tuple(name for name in get_args(Measure) if not name.startswith("average") and name != "absent")
 ClassMean = Literal["classes", "images"]
 LimitScope = Literal["image_and_class", "image"]
 PrecisionRule = Literal["101_points", "all_points"]
@@ -85,6 +89,7 @@ class Protocol:
     better and lies in it by the IoU threshold's share counts for nothing), or removes beforehand all objects and
     detections of which it covers half, on rounded pixels.
     crowds: objects flagged as crowd (iscrowd) are to be ignored, or are objects like any other.
+    least_height_px: objects that are not higher are to be ignored, as crowds are (None = all are judged).
     recall_over: what recall is a share of: the objects, or these and the ignored ones of the class.
     equal_scores: detections of equal score stand in the order of the images and of the file, or in the one that numpy's
     unstable sort leaves (see `evaluation.equal_scores`).
@@ -105,6 +110,7 @@ class Protocol:
     class_mean: ClassMean = "classes"
     ignored_regions: RegionRule = "crowd"
     crowds: CrowdRule = "ignored"
+    least_height_px: float | None = None
     recall_over: RecallBase = "objects"
     equal_scores: TieRule = "in_order"
     unit: Unit = "fraction"
@@ -152,7 +158,8 @@ class Protocol:
             "iou_thresholds": [round(float(value), 6) for value in self.thresholds],
             "areas": {name: list(bounds) for name, bounds in self.areas.items()},
             "detection_limits": list(self.detection_limits),
-            **{rule: getattr(self, rule) for rule in RULES},
+            "score_floor": self.score_floor,
+            "rules": {rule: getattr(self, rule) for rule in RULES if rule != "score_floor"},
         }
 
 
@@ -225,5 +232,5 @@ def _check_figure(protocol: Protocol, name: str, figure: Figure) -> None:
         raise ValueError(f"figure {name}: expected a limit of {list(protocol.detection_limits)}, got {figure.limit}")
     if figure.iou is not None and protocol.threshold_index(figure.iou) < 0:
         raise ValueError(f"figure {name}: {figure.iou} is none of iou_thresholds {protocol.thresholds.tolist()}")
-    if figure.measure.startswith("olrp") and figure.iou is None:
+    if figure.measure in AT_ONE_THRESHOLD and figure.iou is None:
         raise ValueError(f"figure {name}: {figure.measure} needs one iou threshold")

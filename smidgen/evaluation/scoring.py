@@ -42,7 +42,7 @@ def score(
         settings={
             **_settings(protocol, settings or {}),
             **_counts(judged, figures, protocol),
-            **_ignored(truth, results, judged, judged_results),
+            **_ignored(truth, results, judged, judged_results, protocol),
         },
         predictions=predictions,
     )
@@ -67,11 +67,14 @@ def _counts(judged: GroundTruth, figures: Figures, protocol: Protocol) -> dict[s
     }
 
 
-def _ignored(truth: GroundTruth, results: Results, judged: GroundTruth, judged_results: Results) -> dict[str, int]:
-    """What there is, and how much of it a protocol's rules took out before matching."""
+def _ignored(
+    truth: GroundTruth, results: Results, judged: GroundTruth, judged_results: Results, protocol: Protocol
+) -> dict[str, int]:
+    """What there is to ignore, and how much the protocol's rules took out before matching."""
+    annotations = np.count_nonzero(~truth.region) - np.count_nonzero(~judged.region)
     return {
-        "ignored_regions": truth.num_ignored,
-        "objects_removed": int(np.count_nonzero(~truth.crowd)) - int(np.count_nonzero(~judged.crowd)),
+        "ignored_regions": truth.num_ignored if protocol.ignored_regions == "remove" else judged.num_ignored,
+        "annotations_removed": int(annotations),
         "detections": len(results.scores),
         "detections_removed": len(results.scores) - len(judged_results.scores),
         "non_finite": results.non_finite,

@@ -26,6 +26,23 @@ def test_every_image_once_gives_the_engines_figures(seed: int):
         assert np.nan_to_num(values[name], nan=-1) == pytest.approx([expected[name]] * 2, abs=1e-12)
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_image_once_gives_visdrones_figures(seed: int):
+    ground_truth, predictions = random_case(seed, images=12)
+    rng = np.random.default_rng(seed)
+    untied = [{**entry, "score": value} for entry, value in zip(predictions, rng.random(len(predictions)), strict=True)]
+    region = {"image_id": ground_truth["images"][0]["id"], "bbox": [0.0, 0.0, 50.0, 50.0], "iscrowd": 1}
+    ground_truth["annotations"].append(region)
+    truth = read_ground_truth(ground_truth)
+    names = ("AP", "AP50", "AP_plain")
+    weights = np.ones((1, len(truth.image_ids)), np.int64)
+    values = resampled_figures(
+        truth, read_results(untied, truth), load_protocol("visdrone"), metrics=names, weights=weights
+    )
+    metrics = score(ground_truth, untied, "visdrone").metrics
+    assert {name: values[name][0] for name in names} == pytest.approx({name: metrics[name] for name in names})
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_a_weight_is_a_repeated_image(seed: int):

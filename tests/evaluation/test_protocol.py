@@ -75,13 +75,9 @@ def test_rules_default_to_those_of_coco_and_stand_in_the_settings(tmp_path: Path
     file.write_text(OWN + "class_mean: images\nlimit_per: image\nunit: per_cent\nscore_floor: 0.05\n")
     settings = load_protocol(file).settings()
     assert (settings["protocol"], settings["version"]) == ("mine", 3)
-    assert [settings[rule] for rule in ("class_mean", "limit_per", "unit", "score_floor")] == [
-        "images",
-        "image",
-        "per_cent",
-        0.05,
-    ]
-    assert load_protocol("coco").settings()["ignored_regions"] == "crowd"
+    assert settings["score_floor"] == 0.05
+    assert [settings["rules"][rule] for rule in ("class_mean", "limit_per", "unit")] == ["images", "image", "per_cent"]
+    assert load_protocol("coco").settings()["rules"]["ignored_regions"] == "crowd"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,48 @@
+"""A protocol's settings as the lines that stand above every table of its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# A rule's value -> what is said of it.
+WORDS: Mapping[str, Mapping[str, str]] = {
+    "limit_per": {"image_and_class": "image and class", "image": "image before the classes are split"},
+    "precision": {"101_points": "101-point AP", "all_points": "AP as the area under the envelope"},
+    "class_mean": {
+        "classes": "every class counts once",
+        "images": "a class counts once for each image that holds it",
+    },
+    "ignored_regions": {
+        "crowd": "ignored regions are crowds of all classes",
+        "remove": "ignored regions remove what they cover by half",
+    },
+    "crowds": {"ignored": "crowds are ignored", "objects": "crowd flags are not looked at"},
+    "recall_over": {"objects": "recall over objects", "objects_and_ignored": "recall over objects and crowds"},
+    "equal_scores": {"in_order": "equal scores in order", "as_numpy_sorts": "equal scores as numpy sorts them"},
+    "unit": {"fraction": "in fractions", "per_cent": "in per cent"},
+}
+
+
+AVERAGING = ("precision", "class_mean", "unit")
+
+
+def rules_in_words(settings: Mapping[str, Any]) -> str:
+    """What `Protocol.settings` holds besides the size bins: thresholds and limits, averaging, what is ignored."""
+    rules: Mapping[str, Any] = settings.get("rules", {})
+    thresholds, limits = settings["iou_thresholds"], ", ".join(str(limit) for limit in settings["detection_limits"])
+    span = f"{thresholds[0]:g}" if len(thresholds) == 1 else f"{thresholds[0]:g} to {thresholds[-1]:g}"
+    scope = WORDS["limit_per"][rules.get("limit_per", "image_and_class")]
+    floor = settings.get("score_floor")
+    first = (
+        f"IoU {span}, at most {limits} detections per {scope}, {f'scores from {floor:g}' if floor else 'all scores'}"
+    )
+    averaging = [_said(rule, rules[rule]) for rule in AVERAGING if rule in rules]
+    others = [_said(rule, value) for rule, value in rules.items() if rule not in (*AVERAGING, "limit_per")]
+    return "\n".join("; ".join(part for part in line if part) for line in ([first], averaging, others) if any(line))
+
+
+def _said(rule: str, value: Any) -> str:
+    """A rule that has no words is named; one that is not set says nothing."""
+    words = WORDS.get(rule, {}).get(str(value), f"{rule}: {value}")
+    return "" if value is None else words
