@@ -57,16 +57,15 @@ def joined_regions(raw: RawLabels, num_classes: int) -> RawLabels:
     regions = np.flatnonzero(raw.ignored & (raw.labels != ANY_CLASS))
     if num_classes < 2 or len(regions) < num_classes:
         return raw
-    entries = np.unique(np.column_stack([raw.boxes_xyxy[regions], raw.labels[regions]]), axis=0)
-    places, labels_there = np.unique(entries[:, :4], axis=0, return_counts=True)
-    full = places[labels_there == num_classes]
-    in_full = (raw.boxes_xyxy[regions][:, None] == full[None]).all(axis=2)
-    _, first = np.unique(in_full.argmax(axis=1)[in_full.any(axis=1)], return_index=True)
-    joined = regions[in_full.any(axis=1)]
+    _, first, place = np.unique(raw.boxes_xyxy[regions], axis=0, return_index=True, return_inverse=True)
+    place = place.reshape(-1)
+    places_of_labels = np.unique(np.column_stack([place, raw.labels[regions]]), axis=0)[:, 0]
+    is_full = np.bincount(places_of_labels, minlength=len(first)) == num_classes
     labels = raw.labels.copy()
-    labels[joined[first]] = ANY_CLASS
+    labels[regions[first[is_full]]] = ANY_CLASS
+    repeated = is_full[place] & (np.arange(len(regions)) != first[place])
     kept = np.ones(len(labels), dtype=np.bool_)
-    kept[np.setdiff1d(joined, joined[first])] = False
+    kept[regions[repeated]] = False
     return replace(
         raw,
         boxes_xyxy=raw.boxes_xyxy[kept],
