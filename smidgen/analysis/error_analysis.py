@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from smidgen.evaluation.annotations import GroundTruth, Results
+from smidgen.evaluation.average_precision import within_limit
 from smidgen.evaluation.calibration import Calibration, calibration, scores_are_shares
 from smidgen.evaluation.confusion import ConfusionMatrix, confusion_matrix
 from smidgen.evaluation.error_types import ErrorTypes, error_types
 from smidgen.evaluation.greedy_matching import match_contest, open_contest
+from smidgen.evaluation.ignore_rules import apply_ignore_rules
 from smidgen.evaluation.label_noise import LabelNoise, label_noise
 from smidgen.evaluation.overlap import AITOD_CONSTANT_PX, intersection_over_union
 from smidgen.evaluation.precision_recall import PrecisionRecall, precision_recall
@@ -80,17 +82,20 @@ def analyze_errors(
     noise_seeds: int = 5,
     wasserstein_constant_px: float = AITOD_CONSTANT_PX,
 ) -> ErrorAnalysis:
-    """All parts under the protocol's size bins, thresholds and largest detection limit.
+    """All parts under the protocol's ignore rules, size bins, thresholds and largest detection limit.
+
+    Average precision is COCO's here, at 101 recalls and over classes, also where a protocol reports it otherwise.
 
     score_threshold: of the confusion matrix; None = the best F1 of all classes together. noise_seeds: 0 leaves label
     noise out, which costs two evaluations per seed. Raises ValueError for thresholds that make no sense.
     """
+    limit = protocol.detection_limits[-1]
+    truth, results = apply_ignore_rules(truth, results, protocol)
+    results = within_limit(results, limit, protocol)
     errors = error_types(
         truth, results, protocol, iou_threshold=iou_threshold, background_threshold=background_threshold
     )
-    contest = open_contest(
-        truth, results, intersection_over_union, lowest_threshold=iou_threshold, limit=protocol.detection_limits[-1]
-    )
+    contest = open_contest(truth, results, intersection_over_union, lowest_threshold=iou_threshold, limit=limit)
     matchings = {
         size: match_contest(contest, truth, results, thresholds=np.array([iou_threshold]), area=bounds)
         for size, bounds in protocol.areas.items()

@@ -62,7 +62,7 @@ class Contest:
     """What is the same for every size bin and threshold: who takes part, in which order, and whom each could match.
 
     rows: of `Results`, within the detection limit, as in `Matching`. rank: of every row of `Results`. pairs: of these
-    rows with objects of their class.
+    rows with objects of their class, by detection, then most alike first.
     """
 
     rows: Int[NDArray[np.int64], " D"]
@@ -76,8 +76,10 @@ def open_contest(
     """All pairs that could match at `lowest_threshold` or above, under any measure of overlap."""
     rows = within_limit(results, limit)
     pairs = overlap_pairs(truth, results, rows, measure=measure, least=_floor(lowest_threshold))
-    same_class = results.category[pairs.detection] == truth.category[pairs.truth]
-    return Contest(rows, score_rank(results), pairs[same_class])
+    pairs = pairs[results.category[pairs.detection] == truth.category[pairs.truth]]
+    # Of equally good objects pycocotools takes the last.
+    order = np.lexsort((-pairs.truth, -pairs.overlap, pairs.detection))
+    return Contest(rows, score_rank(results), pairs[order])
 
 
 def match_contest(
@@ -94,8 +96,7 @@ def match_contest(
     """
     ignored = truth.crowd | (truth.area < area[0]) | (truth.area > area[1])
     pairs, rows = contest.pairs, contest.rows
-    # Of equally good objects pycocotools takes the last.
-    pairs = pairs[np.lexsort((-pairs.truth, -pairs.overlap, ignored[pairs.truth], pairs.detection))]
+    pairs = pairs[np.argsort(2 * pairs.detection + ignored[pairs.truth], kind="stable")]
     given = np.stack(
         [
             assign_greedily(pairs[pairs.overlap >= _floor(value)], contest.rank, truth.crowd)[rows]
