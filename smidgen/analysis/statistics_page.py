@@ -65,23 +65,17 @@ def _in_short(advice: Sequence[Advice]) -> Section:
         return Section(title="In short", paragraphs=["There are no objects: nothing can be said about them."])
     words = (
         "The recall bound of a choice is the share of objects that can be found at all if it is made, however good the "
-        f"detector. Advised is the cheapest choice within {SLACK:.0%} of the best one, with all else left as it is: "
+        f"detector. Advised is the cheapest choice within {SLACK * 100:g} point of the best, with all else as it is: "
         "when you follow one piece of advice on size, stride or tiles, run this page again with the new --size before "
         "you follow another."
     )
     rows = [[piece.title, piece.choice.name, percent(piece.choice.bound)] for piece in advice]
-    commands = [piece for piece in advice if piece.command]
-    return Section(
-        title="In short",
-        paragraphs=[words],
-        tables=[[["question", "advice", "recall at most"], *rows]],
-        charts=[_commands(commands)] if commands else [],
-    )
+    return Section(title="In short", paragraphs=[words], tables=[[["question", "advice", "recall at most"], *rows]])
 
 
-def _commands(advice: Sequence[Advice]) -> str:
-    """To be copied into `smidgen train`; each for the model that is named."""
-    lines = "\n".join(f"# {piece.title}, e.g. smidgen train {piece.system}\n{piece.command}" for piece in advice)
+def _command(piece: Advice) -> str:
+    """To be copied behind `smidgen train`, one setting in a line."""
+    lines = f"# e.g. smidgen train {piece.system}\n" + piece.command.replace(" --set", " \\\n--set")
     return (
         '<div class="chart"><pre style="margin:0;white-space:pre-wrap;overflow-wrap:anywhere;font-size:.8125rem">'
         f"{escape(lines)}</pre></div>"
@@ -92,10 +86,10 @@ def _images(found: DatasetStatistics) -> Section:
     images, counts = found.images, found.per_image
     empty = f"{images.without_objects:,} show no object" if images.without_objects else "all show objects"
     words = f"{images.number:,} images; {empty}. {found.ignore_regions:,} regions are to be ignored. "
-    words += f"There are {images.different_sizes:,} sizes of images, the most frequent ones in the table."
+    sizes = "All have the same size." if images.different_sizes == 1 else f"They have {images.different_sizes:,} sizes."
     return Section(
         title="Images and objects in them",
-        paragraphs=[words],
+        paragraphs=[words + sizes],
         charts=[
             _narrow(
                 bar_chart(
@@ -149,7 +143,7 @@ def _classes(found: DatasetStatistics) -> Section:
     by_class = found.at_input.by_class
     return Section(
         title="Classes",
-        paragraphs=[f"{words}{more} Right: sizes at the input by class, each row for itself; full color = its most."],
+        paragraphs=[f"{words}{more} The grid: sizes at the input, full color being the class's most frequent."],
         charts=[
             lying_bars(
                 [
@@ -215,7 +209,7 @@ def _advice(piece: Advice) -> Section:
     ]
     bounds = [Row(choice.name, choice.bound, percent(choice.bound)) for choice in piece.choices]
     bars = lying_bars(bounds, label=f"{piece.title}: recall bound of each choice", chosen=piece.chosen)
-    commands = [_commands([piece])] if piece.command else []
+    commands = [_command(piece)] if piece.command else []
     return Section(
         title=piece.title,
         paragraphs=[piece.sentence, piece.rule],

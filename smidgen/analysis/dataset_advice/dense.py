@@ -14,6 +14,8 @@ from smidgen.models.dense_parts import octave_anchors
 
 SUPPRESSION_IOUS = (0.5, 0.6, 0.7)
 FOREGROUND_IOU = 0.5
+ENOUGH = 0.9
+"""With fewer objects covered than this share, anchors are not what is to be changed first."""
 DEEPEST_MAP = 32
 """Stride of the last map of a backbone; further levels are made from it."""
 STRIDES = (8, 16, 32, 64, 128)
@@ -55,6 +57,11 @@ def anchor_advice(seen: ObjectTable) -> Advice:
         _anchors("anchors from P2", np.maximum(from_p3, p2), (STRIDES[0] // 2, *STRIDES)),
     )
     chosen = first_good([choice.bound for choice in choices])
+    advised = (
+        "the others are too small or too long, so first enlarge the input or work in tiles"
+        if choices[chosen].bound < ENOUGH
+        else "query_det has P2 and computes it only where small objects are suspected"
+    )
     return Advice(
         "anchors",
         "Anchors of dense detectors",
@@ -64,8 +71,7 @@ def anchor_advice(seen: ObjectTable) -> Advice:
         (f"IoU < {FOREGROUND_IOU:g}", "IoU < 0.3", "median IoU"),
         choices,
         chosen,
-        f"Take {choices[chosen].name}, which cover {percent(choices[chosen].bound)} of the objects; query_det has P2 "
-        "and computes it only where small objects are suspected.",
+        f"Take {choices[chosen].name}, which cover {percent(choices[chosen].bound)} of the objects; {advised}.",
         "retinanet_r50",
     )
 

@@ -27,7 +27,9 @@ class Quantiles:
         """None where there is no value."""
         if len(values) == 0:
             return None
-        smallest, q05, q25, median, q75, q95, largest = np.quantile(values, (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)).tolist()
+        smallest, q05, q25, median, q75, q95, largest = np.quantile(
+            values, (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
+        ).tolist()
         return Quantiles(smallest, q05, q25, median, q75, q95, largest, float(values.mean()))
 
 
