@@ -18,19 +18,25 @@ if TYPE_CHECKING:
     from smidgen.data.notes import DatasetNotes as DatasetNotes
     from smidgen.data.object_counts import objects_per_image as objects_per_image
     from smidgen.data.sample_pictures import draw_samples as draw_samples
+    from smidgen.data.soda_tiling import Tiling as Tiling
+    from smidgen.data.soda_tiling import tile_dataset as tile_dataset
+    from smidgen.data.writing import write_dataset as write_dataset
 
 # Public name -> module that defines it, imported on first use: the command line reads `Augmentation` without torch.
 _PUBLIC: dict[str, str] = {
     "DatasetNotes": "smidgen.data.notes",
     "DetectionDataset": "smidgen.data.dataset",
     "Record": "smidgen.data.dataset",
+    "Tiling": "smidgen.data.soda_tiling",
     "UnreadableImageError": "smidgen.data.image_files",
     "draw_samples": "smidgen.data.sample_pictures",
     "evaluation_loader": "smidgen.data.loaders",
     "objects_per_image": "smidgen.data.object_counts",
     "open_dataset": "smidgen.data.layouts",
     "read_image": "smidgen.data.image_files",
+    "tile_dataset": "smidgen.data.soda_tiling",
     "training_loader": "smidgen.data.loaders",
+    "write_dataset": "smidgen.data.writing",
 }
 
 __all__ = ["Augmentation", *sorted(_PUBLIC)]
