@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from smidgen.analysis.cascade_threshold import ThresholdChoice, threshold_for_recall
     from smidgen.analysis.cascade_tradeoff import Tradeoff, measure_tradeoff, tradeoff_picture
     from smidgen.analysis.class_activation import ClassActivation, class_activation_picture
+    from smidgen.analysis.comparison_chart import comparison_picture
     from smidgen.analysis.count_pictures import CountComparison, compare_counts, counting_chart
     from smidgen.analysis.cross_gate_pictures import cross_gate_picture
     from smidgen.analysis.detection_counts import DetectionCounts, count_detections, detection_count_chart
     from smidgen.analysis.effective_receptive_field import ReceptiveField, mean_receptive_field, receptive_field_picture
+    from smidgen.analysis.error_analysis import ErrorAnalysis, analyze_errors
     from smidgen.analysis.explanation import Explanation, explain
     from smidgen.analysis.observation import Observation, observe
     from smidgen.analysis.panels import Picture
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from smidgen.analysis.query_origins import OriginCounts, count_origins, query_level_chart, query_start_picture
     from smidgen.analysis.salience_pictures import refined_tokens_picture, salience_picture
     from smidgen.analysis.score_by_size import ScoresBySize, score_by_size_chart, scores_by_size
+    from smidgen.analysis.size_sweep_chart import size_sweep_picture
 
 # Public name -> module that defines it, imported on first use: charts and pages need neither torch nor matplotlib.
 _PUBLIC: dict[str, str] = {
@@ -42,6 +45,7 @@ _PUBLIC: dict[str, str] = {
     "ComputedShares": "smidgen.analysis.cascade_pictures",
     "CountComparison": "smidgen.analysis.count_pictures",
     "DetectionCounts": "smidgen.analysis.detection_counts",
+    "ErrorAnalysis": "smidgen.analysis.error_analysis",
     "Explanation": "smidgen.analysis.explanation",
     "Observation": "smidgen.analysis.observation",
     "OriginCounts": "smidgen.analysis.query_origins",
@@ -53,8 +57,10 @@ _PUBLIC: dict[str, str] = {
     "ThresholdChoice": "smidgen.analysis.cascade_threshold",
     "Tradeoff": "smidgen.analysis.cascade_tradeoff",
     "activation_chart": "smidgen.analysis.query_activation",
+    "analyze_errors": "smidgen.analysis.error_analysis",
     "class_activation_picture": "smidgen.analysis.class_activation",
     "compare_counts": "smidgen.analysis.count_pictures",
+    "comparison_picture": "smidgen.analysis.comparison_chart",
     "computed_cells_picture": "smidgen.analysis.cascade_pictures",
     "computed_shares_chart": "smidgen.analysis.cascade_pictures",
     "count_activations": "smidgen.analysis.query_activation",
@@ -83,6 +89,7 @@ _PUBLIC: dict[str, str] = {
     "salience_picture": "smidgen.analysis.salience_pictures",
     "score_by_size_chart": "smidgen.analysis.score_by_size",
     "scores_by_size": "smidgen.analysis.score_by_size",
+    "size_sweep_picture": "smidgen.analysis.size_sweep_chart",
     "threshold_for_recall": "smidgen.analysis.cascade_threshold",
     "tradeoff_picture": "smidgen.analysis.cascade_tradeoff",
 }
@@ -111,6 +118,7 @@ __all__ = [
     "activation_chart",
     "class_activation_picture",
     "compare_counts",
+    "comparison_picture",
     "computed_cells_picture",
     "computed_shares_chart",
     "count_activations",
@@ -142,6 +150,7 @@ __all__ = [
     "salience_picture",
     "score_by_size_chart",
     "scores_by_size",
+    "size_sweep_picture",
     "threshold_for_recall",
     "tradeoff_picture",
 ]

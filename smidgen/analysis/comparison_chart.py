@@ -14,7 +14,7 @@ ROW_INCHES = 0.28
 LONGEST_NAME, LONGEST_DATA = 40, 110
 
 
-def comparison_chart(comparison: Comparison, data: str = "") -> Picture:
+def comparison_picture(comparison: Comparison, data: str = "") -> Picture:
     """A row per metric and system, best read downwards: the figure on the left, the difference on the right.
 
     data: where the images are from, in words, for the heading.
@@ -63,9 +63,7 @@ def _draw_differences(axes: Axes, comparison: Comparison) -> None:
                 told = found.verdict != CANNOT_TELL
                 color = COLORS[number % len(COLORS)]
                 _draw_interval(axes, place, (found.value, found.low, found.high), color, filled=told)
-    axes.set_title(
-        f"difference to {_shortened(comparison.systems[0].name)} (hollow: cannot be told apart)", fontsize=11
-    )
+    axes.set_title(f"difference to {_shortened(comparison.systems[0].name)}\n(hollow: {CANNOT_TELL})", fontsize=10)
     axes.margins(x=0.08)
     _finish(axes)
 

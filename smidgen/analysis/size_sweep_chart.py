@@ -17,7 +17,7 @@ SIDE_COLORS = ("#D55E00", "#0072B2")
 LEAST_DRAWN = 5
 
 
-def size_sweep_chart(sweep: SizeSweep) -> Picture:
+def size_sweep_picture(sweep: SizeSweep) -> Picture:
     """Two panels over one axis of sides: recall, and the objects behind it.
 
     data: `SizeSweep.to_json()`.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from smidgen.data import DetectionDataset
     from smidgen.evaluation import Protocol
     from smidgen.evaluation.cached_detections import CachedDetections
-    from smidgen.evaluation.comparison import Comparison
+    from smidgen.evaluation.comparison import Comparison, Difference, Estimate
 
 SHOWN_FIELDS = 25
 
@@ -243,12 +243,12 @@ def _differences(systems: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
 def _write(found: Comparison, values: Mapping[str, Any], out: Path) -> None:
     import json
 
-    from smidgen.analysis.comparison_chart import comparison_chart
+    from smidgen.analysis.comparison_chart import comparison_picture
     from smidgen.checkpoints.atomic_write import write_atomically
 
     text = json.dumps(values, indent=2) + "\n"
     write_atomically(out / "comparison.json", lambda partial: partial.write_text(text, encoding="utf-8"))
-    comparison_chart(found, values["data"]).save(out / "comparison.png")
+    comparison_picture(found, values["data"]).save(out / "comparison.png")
     say(f"written to {out}")
 
 
@@ -288,19 +288,26 @@ def seed_name(name: str, number: int) -> str:
 
 def _figures(found: Comparison, marks: Mapping[str, str]) -> Any:
     """A row per metric and system, narrow enough for 80 columns."""
+    from smidgen.evaluation.comparison import CANNOT_TELL
+
+    places = 1 if found.protocol.unit == "per_cent" else 3
     rows = []
     for metric in found.metrics:
         for place, system in enumerate(found.systems):
             one, other = system.figures[metric], system.differences.get(metric)
-            row = ["" if place else metric, marks[system.name], f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"]
+            row = ["" if place else metric, marks[system.name], _interval(one, f".{places}f")]
             if other is not None:
-                interval = f"{other.value:+.3f} [{other.low:+.3f}, {other.high:+.3f}]"
-                row += [interval, f"{other.better:.0%}", other.verdict]
+                verdict = "cannot tell" if other.verdict == CANNOT_TELL else other.verdict
+                row += [_interval(other, f"+.{places}f"), f"{other.better:.0%}", verdict]
             rows.append([*row, "", "", ""][:6])
     first = marks[found.systems[0].name]
     columns = ("", "run", "figure", f"difference to {first}", "better", "verdict")
     title = f"95 % intervals over {found.samples} resamplings; better: in how many of them"
     return table(title, columns, rows)
+
+
+def _interval(one: Estimate | Difference, form: str) -> str:
+    return f"{one.value:{form}} [{one.low:{form}}, {one.high:{form}}]"
 
 
 def _seeds(found: Comparison, marks: Mapping[str, str]) -> Any:

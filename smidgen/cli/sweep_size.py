@@ -76,12 +76,12 @@ def write_sweep(found: SizeSweep, folder: Path) -> list[str]:
     """size_sweep.csv (the table), size_sweep.json and size_sweep.png; their paths."""
     import json
 
-    from smidgen.analysis.size_sweep_chart import size_sweep_chart
+    from smidgen.analysis.size_sweep_chart import size_sweep_picture
 
     texts = {"size_sweep.csv": _csv(found), "size_sweep.json": json.dumps(found.to_json(), indent=2) + "\n"}
     for name, text in texts.items():
         _write(folder / name, text)
-    picture = size_sweep_chart(found).save(folder / "size_sweep.png")
+    picture = size_sweep_picture(found).save(folder / "size_sweep.png")
     return [*(str(folder / name) for name in texts), str(picture)]
 
 

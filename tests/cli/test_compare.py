@@ -87,7 +87,7 @@ def test_groups_and_the_table(truth: Path, capsys: pytest.CaptureFixture[str]) -
     assert main(["compare", str(c), "--group", group, "--ground-truth", str(truth), "--samples", "20"]) == 0
     out = capsys.readouterr().out
     assert "A: c.json" in out and "B: system, 2 seeds" in out and "difference to A" in out
-    assert "cannot be told apart" in out and "…" not in out, "80 columns are enough"
+    assert "cannot tell" in out and "…" not in out, "80 columns are enough"
     assert "Fewer than five seeds" in out and "A run of one seed" in out
 
 
