@@ -55,9 +55,12 @@ def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
 
 def png_of_size(width: int, height: int) -> bytes:
     """A few bytes that claim to be a picture of any size."""
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + _chunk(
-        b"IDAT", zlib.compress(b"\0" * 64)
-    ) + _chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+        + _chunk(b"IDAT", zlib.compress(b"\0" * 64))
+        + _chunk(b"IEND", b"")
+    )
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:

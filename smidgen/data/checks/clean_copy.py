@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,10 @@ from smidgen.data.checks.picture_facts import PictureFacts
 from smidgen.data.checks.pictures import annotated_as_stored
 from smidgen.data.dataset import Record
 from smidgen.data.image_files import shown
+from smidgen.data.writing import coco
+from smidgen.data.writing.contract import AddImage
+from smidgen.data.writing.finished_folder import finished_folder, require_free
+from smidgen.data.writing.image_copies import ImageCopies
 
 _EXIF_ORIENTATION = 0x0112
 _JPEG_QUALITY = 95
@@ -48,23 +50,16 @@ def write_clean_copy(inspection: Inspection, out: Path | str) -> CleanCopy:
     images were not read, or nothing usable is left.
     """
     out = Path(out).expanduser()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"expected a new or empty folder for the clean copy, got {shown(out)}; choose another OUT")
+    require_free(out)
     splits, changes = clean_splits(inspection)
     if not splits:
         raise ValueError(f"{shown(inspection.dataset.path)} has no usable image, so there is nothing to copy")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}.partial-{os.getpid()}")
-    try:
-        for split, content in splits.items():
-            changes += _write_split(unfinished / split, split, content)
-        _write_json(unfinished / "fixes.json", _log(inspection, changes))
-        if out.exists():
-            out.rmdir()
-        unfinished.rename(out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    images = {split: len(content.dataset) for split, content in splits.items()}
+    with finished_folder(out) as folder:
+        coco.write([split.dataset for split in splits.values()], folder, _adding_upright(splits))
+        changes += _turned(splits)
+        # ASCII: names that are not UTF-8 survive as escapes.
+        (folder / "fixes.json").write_text(json.dumps(_log(inspection, changes)), encoding="ascii")
+    images = {name: len(split.dataset) for name, split in splits.items()}
     return CleanCopy(out, images, tuple(changes))
 
 
@@ -76,41 +71,32 @@ def _log(inspection: Inspection, changes: Sequence[Change]) -> dict[str, Any]:
     }
 
 
-def _write_json(file: Path, content: dict[str, Any]) -> None:
-    # ASCII: names that are not UTF-8 survive as escapes.
-    file.write_text(json.dumps(content), encoding="ascii")
+def _adding_upright(splits: Mapping[str, CleanSplit]) -> AddImage:
+    """Links or copies files, but turns those that EXIF would turn."""
+    to_turn = {record.file: (record, picture) for _, record, picture in _with_orientation(splits)}
+    copies = ImageCopies(total=sum(len(split.dataset) for split in splits.values()), link=True)
 
-
-def _write_split(folder: Path, split: str, content: CleanSplit) -> list[Change]:
-    records = content.dataset.records
-    names = _names([record.file for record in records])
-    changes = []
-    for record, picture, name in zip(records, content.pictures, names, strict=True):
-        target = folder / "images" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if picture.orientation == 1:
-            _link_or_copy(record.file, target)
+    def add_image(file: Path, place: Path) -> None:
+        if file in to_turn:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _write_turned(*to_turn[file], place)
         else:
-            _write_turned(record, picture, target)
-            changes.append(Change(split, "exif_rotated", shown(record.file), "pixels encoded as the boxes see them"))
-    truth = content.dataset.coco_ground_truth()
-    for entry, name in zip(truth["images"], names, strict=True):
-        entry["file_name"] = name.as_posix()
-    _write_json(folder / "annotations.json", truth)
-    return changes
+            copies(file, place)
+
+    return add_image
 
 
-def _names(files: Sequence[Path]) -> list[Path]:
-    """File names in the copy: below the folder that all have in common, so that equal names stay apart."""
-    common = Path(os.path.commonpath([file.parent.resolve() for file in files]))
-    return [file.parent.resolve().relative_to(common) / file.name for file in files]
+def _turned(splits: Mapping[str, CleanSplit]) -> list[Change]:
+    done = "pixels encoded as the boxes see them"
+    return [Change(name, "exif_rotated", shown(record.file), done) for name, record, _ in _with_orientation(splits)]
 
 
-def _link_or_copy(file: Path, target: Path) -> None:
-    try:
-        target.hardlink_to(file.resolve())
-    except OSError:  # another disk, or one that knows no links
-        shutil.copy2(file, target)
+def _with_orientation(splits: Mapping[str, CleanSplit]) -> Iterator[tuple[str, Record, PictureFacts]]:
+    """Split, record and facts of the images that EXIF would turn."""
+    for name, split in splits.items():
+        for record, picture in zip(split.dataset.records, split.pictures, strict=True):
+            if picture.orientation != 1:
+                yield name, record, picture
 
 
 def _write_turned(record: Record, picture: PictureFacts, target: Path) -> None:

@@ -65,7 +65,7 @@ def clean_splits(inspection: Inspection) -> tuple[dict[str, CleanSplit], list[Ch
         if dataset.classes != classes:
             changes.append(Change(split, "different_categories", shown(dataset.path), "categories merged by name"))
         if records:
-            clean = replace(dataset, classes=classes, records=records)
+            clean = replace(dataset, split=split, classes=classes, records=records)
             cleaned[split] = CleanSplit(clean, tuple(picture for _, picture in kept))
     return cleaned, changes
 

@@ -10,9 +10,7 @@ from smidgen.data.dataset import DetectionDataset
 from smidgen.data.image_files import shown
 from smidgen.data.layouts import LAYOUTS, open_dataset
 from smidgen.data.notes import Note
-from smidgen.data.recognized import canonical_split
-
-_UNION = "trainval"
+from smidgen.data.recognized import UNION, canonical_split
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ def _splits_found(folder: Path) -> tuple[str, list[str | None]]:
 def _without_union(names: list[str]) -> list[str | None]:
     """Train and val together are no split of their own where both are there, too."""
     both = {"train", "val"} <= {canonical_split(name) for name in names}
-    return [name for name in names if not (both and canonical_split(name) == _UNION)]
+    return [name for name in names if not (both and canonical_split(name) == UNION)]
 
 
 def _is_there(wanted: str | None, names: list[str | None]) -> bool:
