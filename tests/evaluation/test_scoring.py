@@ -56,6 +56,48 @@ def test_equals_pycocotools(seed: int, protocol: str, images: int, classes: int)
         assert metrics[name] == pytest.approx(value, abs=1e-9), name
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    scale=st.sampled_from([1.0, 4.0]),  # 4: large objects too
+    silent=st.booleans(),
+    region=st.booleans(),
+)
+def test_all_twelve_figures_equal_pycocotools_own_summary(seed: int, scale: float, silent: bool, region: bool):
+    """silent: a class without detections. region: an ignored region, written as pycocotools must be told."""
+    ground_truth, predictions = random_case(seed, images=5, classes=3)
+    ground_truth["images"].append({"id": 999, "width": 100, "height": 100})  # nothing in it
+    if region:
+        ground_truth["annotations"] += [
+            {
+                "id": 900 + index,
+                "image_id": 3,
+                "category_id": index,
+                "bbox": [5.0, 5, 50, 50],
+                "area": 2500,
+                "iscrowd": 1,
+            }
+            for index in (1, 5, 9)
+        ]
+    predictions = [entry for entry in predictions if not (silent and entry["category_id"] == 1)]
+    for entry in (*ground_truth["annotations"], *predictions):
+        entry["bbox"] = [scale * value for value in entry["bbox"]]
+    for entry in ground_truth["annotations"]:
+        entry["area"] *= scale**2
+    if not predictions:
+        return
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = json.loads(json.dumps(ground_truth))
+        truth.createIndex()
+        oracle = COCOeval(truth, truth.loadRes([dict(result) for result in predictions]), "bbox")
+        oracle.evaluate()
+        oracle.accumulate()
+        oracle.summarize()
+    metrics = score(ground_truth, predictions, "coco").metrics
+    assert list(metrics.values()) == pytest.approx(oracle.stats.tolist(), abs=1e-9)
+
+
 def test_the_limit_of_the_protocol_holds_beyond_100_detections():
     rng = np.random.default_rng(0)
     ground_truth, _ = random_case(1, images=1, classes=1)
