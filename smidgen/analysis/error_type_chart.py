@@ -49,14 +49,14 @@ def error_type_chart(errors: ErrorTypes) -> Picture:
 def _draw_table(axes: Axes, shown: list[SizeErrors]) -> None:
     columns = (*ERROR_TYPES, *SPECIAL_TYPES)
     values = 100 * np.array([[one.gain[name] for name in columns] for one in shown])
-    main = values[:, : len(ERROR_TYPES)]
-    telling = main[[one.objects >= FEW for one in shown]]
-    top = max(float(telling.max(initial=1.0)), 1.0)
+    telling = np.array([one.objects >= FEW for one in shown])
+    main = np.where(telling[:, None], values[:, : len(ERROR_TYPES)], 0.0)
+    top = float(main.max(initial=1.0))
     axes.imshow(np.pad(main, ((0, 0), (0, len(SPECIAL_TYPES)))), cmap=COLORS, vmin=0, vmax=1.6 * top, aspect="auto")
     for row, one in enumerate(shown):
         for column, name in enumerate(columns):
             count = f"\n{one.counts[name]:,}" if name in one.counts else ""
-            color = "white" if column < len(ERROR_TYPES) and values[row, column] > top else "black"
+            color = "black" if telling[row] else "#888888"
             words = f"{values[row, column]:+.1f}{count}"
             axes.text(column, row, words, ha="center", va="center", color=color, fontsize=9)
     axes.axvline(len(ERROR_TYPES) - 0.5, color="#444444", linewidth=1)
@@ -69,7 +69,9 @@ def _draw_table(axes: Axes, shown: list[SizeErrors]) -> None:
     axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.spines[:].set_visible(False)
     axes.set_title(
-        "AP in points that mending one type of error gains within the size bin, and how many there are", pad=8
+        "AP in points that mending a type gains within a size bin, and its errors (each goes with its object)",
+        pad=8,
+        fontsize=11,
     )
 
 
