@@ -1,8 +1,17 @@
 """Where each object was lost: for every labeled object that a detector missed, the one stage at which it died.
 
-An object passes the stages of `loss_stages.STAGES` in order. What counts as found is COCO's matching of the kept
-detections (`LossRules`). A missed object's *own* answers are the raw boxes that overlap it most of all objects, by 0.1
-or more. Read backwards from the end, so that no stage is blamed that an object has passed demonstrably:
+An object passes the stages of `loss_stages.STAGES` in order, and a missed one is put down to the first that explains
+the miss. What counts as found is COCO's matching of the kept detections; thresholds are `LossRules`. The stages that
+decide on places come first:
+
+- no_token: no valid cell of any level at its place, or only one that it must share (`token_coverage`);
+- filtered: none of its cells was refined by a salience-filtered encoder (`SalienceMaps`);
+- not_queried: none of its cells was computed (`ComputedCells` of a cascade, `FinestLevel` of a sparse finest level);
+- not_selected: no query started there (`Places`), or no region overlaps it (`RegionAnswers`).
+
+They explain nothing where an answer shows that the object got past them: an own answer that scores at least `sign`, or
+one that only a limit or suppression cut. An object's *own* answers are the raw boxes (`raw_answers`) that overlap it by
+0.1 or more, and no other object more. Of the stages of answers, the one that came furthest counts:
 
 - limit, suppressed: an own answer is right in box and class and reaches the score floor, but was not kept; suppressed
   where a better kept detection of its class overlaps it by more than the readout allows, else cut by a limit;
@@ -11,14 +20,6 @@ or more. Read backwards from the end, so that no stage is blamed that an object 
 - low_score: own answers are there, and none reaches the floor;
 - elsewhere: no own answer is left, or none of a query that started at the object (it drifted off, or the box it ended
   with lies on another object).
-
-Where nothing reaches the floor and no right answer scores at least `LossRules.sign`, the first failing stage of those
-that decide on places explains it instead:
-
-- no_token: no valid cell of any level at its place, or only one that it must share (`token_coverage`);
-- filtered: none of its cells was refined by a salience-filtered encoder (`SalienceMaps`);
-- not_queried: none of its cells was computed (`ComputedCells` of a cascade, `FinestLevel` of a sparse finest level);
-- not_selected: no query started there (`Places`), or no region overlaps it (`RegionAnswers`).
 
 Found objects may have failed a place stage, too: `found_despite` counts them, and says how deadly a stage really is.
 """
@@ -35,7 +36,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from smidgen.analysis.greedy_matching import NOBODY, greedy_matches
+from smidgen.analysis.found_objects import found_objects
 from smidgen.analysis.loss_of_objects_dense import dense_grids, no_region, not_queried
 from smidgen.analysis.loss_stages import FOUND, PLACE_STAGES, STAGES, LossRules, number_of
 from smidgen.analysis.object_fates import LostObjects, ObjectFates
@@ -72,7 +73,7 @@ def _fates_of_image(
 ) -> ObjectFates:
     target = observation.targets[image]
     boxes, labels = full_precision(target.boxes_xyxy), target.labels
-    found = _found(boxes, labels, kept, rules.iou)
+    found = found_objects(boxes, labels, kept.boxes_xyxy, kept.labels, rules.iou)
     failed, started = _failed_places(observation, image, boxes, rules)
     late = late_losses(boxes, labels, answers, kept, rules, started)
     stage = late.stage
@@ -80,11 +81,6 @@ def _fates_of_image(
         if name in failed:
             stage = torch.where(failed[name] & ~late.passed, number_of(name), stage)
     return _as_fates(target, torch.where(found, FOUND, stage), failed, late)
-
-
-def _found(boxes: Float[Tensor, "M 4"], labels: Int[Tensor, " M"], kept: Kept, iou: float) -> Bool[Tensor, " M"]:
-    overlaps = pairwise_iou(kept.boxes_xyxy, boxes)
-    return greedy_matches(overlaps, kept.scores, kept.labels[:, None] == labels, iou) != NOBODY
 
 
 def _failed_places(
@@ -144,7 +140,7 @@ def late_losses(
 
     cut, spoken = right & heard(class_score), own & heard(top_score)
     wrong = spoken & (iou >= rules.iou)
-    whispered = right & (class_score >= min(rules.sign, rules.score_floor))
+    sign = (own & (top_score >= rules.sign)) | (right & (class_score >= rules.sign))
     stayed = own if started is None else own & (started[near.rows] | (iou >= rules.iou))
     stage = _first_that_holds(
         {
@@ -156,7 +152,7 @@ def late_losses(
         },
         otherwise="elsewhere",
     )
-    passed = (cut | spoken | whispered).any(dim=0)
+    passed = (cut | sign).any(dim=0)
     best = _best(iou, class_score, top_score, (cut, wrong, spoken, right, stayed, own))
     return _with_best_answer(stage, passed, best, near, iou, boxes)
 

@@ -16,7 +16,7 @@ STAGES: dict[str, str] = {
     "filtered": "filtered by salience",
     "not_queried": "not queried by the cascade",
     "not_selected": "not selected as a query",
-    "elsewhere": "its place answers elsewhere",
+    "elsewhere": "its answers went elsewhere",
     "badly_localized": "badly localized",
     "wrong_class": "wrong class",
     "low_score": "score too low",
@@ -70,9 +70,9 @@ class LossRules:
     iou, score_floor, limit: an object is found if a detection of its class with at least this score, among the image's
     `limit` best (None = as many as the detector gives), is matched to it at this IoU. background_iou: boxes that
     overlap an object less say nothing about it. start_iou: a query whose start box overlaps an object so much started
-    at its place. region_iou: the same of the regions of a two-stage detector (its second stage is taught so). sign: a
-    right box of the right class with at least this score shows that the object got as far as an answer, however it was
-    treated before; below, boxes lie on objects by chance.
+    at its place. region_iou: the same of the regions of a two-stage detector (its second stage is taught so). sign: an
+    answer with at least this score shows that the object got as far as an answer, however it was treated before; below,
+    boxes lie on objects by chance.
     """
 
     iou: float = 0.5
@@ -81,7 +81,7 @@ class LossRules:
     background_iou: float = 0.1
     start_iou: float = 0.1
     region_iou: float = 0.5
-    sign: float = 0.05
+    sign: float = 0.3
     sizes: SizeBins = field(default_factory=SizeBins)
 
     def __post_init__(self) -> None:

@@ -14,6 +14,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+CELLS_ACROSS = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Grid:
@@ -48,13 +50,14 @@ class Homes:
 
 
 def homes_of(boxes_xyxy: Float[Tensor, "M 4"], grids: Sequence[Grid]) -> Homes:
-    """On every level whose cells are not larger than the object: the cells whose centers lie in its box; an object
-    without any takes the cell of the finest level that its center is in.
+    """The cells whose centers lie in the object's box, on the finest level and on every level of which two cells fit
+    along its longer side (on coarser ones a center in the box is chance); an object without any takes the cell of the
+    finest level that its center is in.
     """
     inside = torch.stack([centers_inside(boxes_xyxy, grid) for grid in grids])
     longest = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).amax(dim=1)
     strides = boxes_xyxy.new_tensor([grid.stride for grid in grids])
-    fitting = (strides[:, None] <= longest) | (strides == strides.min())[:, None]
+    fitting = (CELLS_ACROSS * strides[:, None] <= longest) | (strides == strides.min())[:, None]
     inside[..., 2:] = torch.where(fitting[..., None], inside[..., 2:], inside[..., :2])
     homeless = ~Homes(inside).any_of([grid.valid for grid in grids])
     inside[0] = torch.where(homeless[:, None], cells_around(boxes_xyxy, grids[0]), inside[0])

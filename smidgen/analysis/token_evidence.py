@@ -40,22 +40,22 @@ def token_grids(observation: Observation, image: int) -> list[Grid]:
 
 
 def not_refined(observation: Observation, image: int, homes: Homes) -> Bool[Tensor, " M"] | None:
-    """Objects none of whose cells a salience-filtered encoder ever refined; None without salience filtering.
-
-    A sparse finest level is refined by others: its chosen cells count.
+    """Objects with cells on the levels that a salience-filtered encoder judged, none of whose cells was ever refined;
+    None without salience filtering. A sparse finest level is refined by others: its chosen cells count.
     """
     maps, tokens = evidence_of(observation.output.evidence, SalienceMaps), observation.tokens
     if maps is None or tokens is None:
         return None
     # An encoder over the coarser levels only counts its tokens without the finest.
     first = tokens.starts[len(tokens.shapes) - len(maps.logits)]
+    judged = torch.arange(tokens.starts[-1], device=tokens.padding.device) >= first
     refined = torch.zeros_like(tokens.padding[image])
     for layer in maps.refined:
         refined[layer.index[image][~layer.padding[image]] + first] = True
     finest = evidence_of(observation.output.evidence, FinestLevel)
     if finest is not None:
         refined[finest.chosen.index[image][~finest.chosen.padding[image]]] = True
-    return ~homes.any_of(_by_level(refined, tokens))
+    return homes.any_of(_by_level(judged, tokens)) & ~homes.any_of(_by_level(refined, tokens))
 
 
 def not_computed(observation: Observation, image: int, homes: Homes) -> Bool[Tensor, " M"] | None:
