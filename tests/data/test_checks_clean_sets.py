@@ -39,10 +39,9 @@ def splits(draw: st.DrawFn) -> dict[str, Any]:
         images.append({"id": number, "file_name": f"{number}{suffix}", "width": width, "height": height})
         for box in draw(st.lists(boxes(width, height), max_size=4)):
             category = draw(st.sampled_from(identities))
-            entry = {"image_id": number, "category_id": category, "bbox": box, "iscrowd": 0}
+            crowd = draw(st.integers(0, 1))
+            entry = {"image_id": number, "category_id": category, "bbox": box, "iscrowd": crowd}
             annotations.append({"id": len(annotations) + 1, **entry})
-        if annotations and annotations[-1]["image_id"] == number:
-            annotations[-1]["iscrowd"] = draw(st.integers(0, 1))
     categories = [{"id": identity, "name": f"class {identity}"} for identity in identities]
     return {"images": images, "annotations": annotations, "categories": categories}
 

@@ -24,7 +24,11 @@ def box_findings(records: Sequence[Record]) -> Iterator[Finding]:
         for kind, which, why in _suspicions(record):
             if which.any():
                 first = " ".join(f"{side:g}" for side in record.boxes_xyxy[int(np.argmax(which))])
-                yield Finding(kind, shown(record.file), f"{int(which.sum())} {why}, first x0 y0 x1 y1 = {first}")
+                yield Finding(
+                    kind,
+                    shown(record.file),
+                    f"{int(which.sum())} of {len(record)} boxes {why}, first x0 y0 x1 y1 = {first}",
+                )
 
 
 def repeated_boxes(record: Record) -> npt.NDArray[np.bool_]:
@@ -36,10 +40,10 @@ def _suspicions(record: Record) -> Iterator[tuple[str, npt.NDArray[np.bool_], st
     sides = record.boxes_xyxy[:, 2:].astype(np.float64) - record.boxes_xyxy[:, :2]
     share = sides.prod(axis=1) / (record.size_hw[0] * record.size_hw[1])
     repeated = repeated_boxes(record)
-    yield "duplicate_box", repeated, "repeat a box of the same class"
-    yield "conflicting_box", _repeats(_rounded(record)) & ~repeated, "are at the place of a box of another class"
-    yield "large_box", share >= LARGE_SHARE, f"fill {LARGE_SHARE:.0%} of the image or more"
-    yield "tiny_box", sides.min(axis=1) < TINY_SIDE_PX, f"have a side below {TINY_SIDE_PX:g} px"
+    yield "duplicate_box", repeated, "at the place of another of the same class"
+    yield "conflicting_box", _repeats(_rounded(record)) & ~repeated, "at the place of one of another class"
+    yield "large_box", share >= LARGE_SHARE, f"over {LARGE_SHARE:.0%} of the image or more"
+    yield "tiny_box", sides.min(axis=1) < TINY_SIDE_PX, f"with a side below {TINY_SIDE_PX:g} px"
 
 
 def _rounded(record: Record) -> npt.NDArray[np.int64]:
