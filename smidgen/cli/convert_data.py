@@ -17,7 +17,7 @@ from smidgen.cli.progress import Progress
 
 if TYPE_CHECKING:
     from smidgen.data import DetectionDataset
-    from smidgen.data.soda_tiling import Tiling
+    from smidgen.data.sliding_windows import Tiling
 
 
 class Format(StrEnum):
@@ -79,7 +79,7 @@ def convert_data(
 
 
 def _tiling(format: Format, tile: int | None, stride: int | None, resize: int | None) -> Tiling | None:
-    from smidgen.data.soda_tiling import Tiling
+    from smidgen.data.sliding_windows import Tiling
 
     if tile is None:
         if stride is not None or resize is not None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from smidgen.data.notes import DatasetNotes as DatasetNotes
     from smidgen.data.object_counts import objects_per_image as objects_per_image
     from smidgen.data.sample_pictures import draw_samples as draw_samples
-    from smidgen.data.soda_tiling import Tiling as Tiling
+    from smidgen.data.sliding_windows import Tiling as Tiling
     from smidgen.data.soda_tiling import tile_dataset as tile_dataset
     from smidgen.data.writing import write_dataset as write_dataset
 
@@ -27,7 +27,7 @@ _PUBLIC: dict[str, str] = {
     "DatasetNotes": "smidgen.data.notes",
     "DetectionDataset": "smidgen.data.dataset",
     "Record": "smidgen.data.dataset",
-    "Tiling": "smidgen.data.soda_tiling",
+    "Tiling": "smidgen.data.sliding_windows",
     "UnreadableImageError": "smidgen.data.image_files",
     "draw_samples": "smidgen.data.sample_pictures",
     "evaluation_loader": "smidgen.data.loaders",

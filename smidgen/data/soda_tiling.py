@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import UInt8
 from PIL import Image
@@ -31,6 +30,7 @@ from smidgen.data.dataset import ANY_CLASS, DetectionDataset, Record
 from smidgen.data.geometry import Window, resize_pixels
 from smidgen.data.image_files import UnreadableImageError, read_image, shown
 from smidgen.data.notes import DatasetNotes, Note
+from smidgen.data.sliding_windows import Tiling, region_labels, window_record, windows
 from smidgen.data.writing.coco import ANNOTATIONS, coco_content
 from smidgen.data.writing.finished_folder import finished_folder
 from smidgen.data.writing.image_copies import Progress
@@ -38,59 +38,7 @@ from smidgen.data.writing.image_names import NamedImage, Naming, name_images
 
 WINDOWS = "windows.json"
 _JPEG_QUALITY = 95
-_MARGIN_PX = 5
 _NAMING = Naming(folders=False, label_files=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Tiling:
-    """window_px, stride_px: side of the windows and step from one to the next, in pixels of the image on disk.
-    resized_px: side of a window as it is written (None = as it is cut). ignored_share: an object of which this share of
-    its area or less lies in a window is ignored there. only_labeled: splits whose windows without annotations are
-    dropped and whose images are cut only as far as annotations reach."""
-
-    window_px: int = 800
-    stride_px: int = 650
-    resized_px: int | None = None
-    ignored_share: float = 0.4
-    only_labeled: tuple[str, ...] = ("train",)
-
-    def __post_init__(self) -> None:
-        sides = (self.window_px, self.stride_px, 1 if self.resized_px is None else self.resized_px)
-        if min(sides) < 1 or self.stride_px > self.window_px:
-            raise ValueError(
-                f"expected windows of at least 1 px and a stride of at most the window, got {self.window_px} px every "
-                f"{self.stride_px} px, resized to {self.resized_px}; change the tiling"
-            )
-
-    @property
-    def scale(self) -> float:
-        """Pixels of a written window per pixel of its image."""
-        return 1.0 if self.resized_px is None else self.resized_px / self.window_px
-
-
-def starts_px(extent_px: int, window_px: int, stride_px: int) -> list[int]:
-    """Where windows begin along one side of an image; the last one ends at its border."""
-    last = max(extent_px - window_px, 0)
-    return [*range(0, last, stride_px), last]
-
-
-def windows(record: Record, tiling: Tiling, only_labeled: bool = False) -> list[Window]:
-    """The windows of an image in the tool's order. only_labeled: of the part that annotations reach."""
-    height, width = _reach(record) if only_labeled else record.size_hw
-    side = tiling.window_px
-    return [
-        Window(top, left, side, side)
-        for left in starts_px(width, side, tiling.stride_px)
-        for top in starts_px(height, side, tiling.stride_px)
-    ]
-
-
-def _reach(record: Record) -> tuple[int, int]:
-    """(height, width) up to the outermost annotation and a margin."""
-    boxes = np.concatenate([np.zeros((1, 4)), record.boxes_xyxy, record.ignore_xyxy]).astype(np.int64)
-    right, bottom = (boxes[:, 2:].max(axis=0) + _MARGIN_PX).tolist()
-    return min(record.size_hw[0], bottom), min(record.size_hw[1], right)
 
 
 def tile_dataset(
@@ -145,10 +93,10 @@ def _write_split(
     return made
 
 
-def _table_row(window_record: Record, original: Record, window: Window, tiling: Tiling) -> dict[str, Any]:
+def _table_row(record: Record, original: Record, window: Window, tiling: Tiling) -> dict[str, Any]:
     return {
-        "image_id": window_record.image_id,
-        "file": shown(window_record.file.name),
+        "image_id": record.image_id,
+        "file": shown(record.file.name),
         "original_image_id": original.image_id,
         "left": window.left,
         "top": window.top,
@@ -176,45 +124,9 @@ def _cut(image: NamedImage, folder: Path, tiling: Tiling, only_labeled: bool) ->
         yield window, replace(inside, file=place)
 
 
-def window_record(record: Record, window: Window, tiling: Tiling) -> Record:
-    """What is annotated in a window, in its written pixels. Regions about any class are gone: they are painted."""
-    boxes, shares = _clipped(record.boxes_xyxy, window)
-    kept, ignored = shares > tiling.ignored_share, (shares > 0) & (shares <= tiling.ignored_share)
-    about = _region_labels(record)
-    regions, region_shares = _clipped(record.ignore_xyxy, window)
-    regions_kept = (region_shares > 0) & (about != ANY_CLASS)
-    side = tiling.resized_px or tiling.window_px
-    return Record(
-        file=record.file,
-        image_id=record.image_id,
-        size_hw=(side, side),
-        boxes_xyxy=(boxes[kept] * tiling.scale).astype(np.float32),
-        labels=record.labels[kept],
-        ignore_xyxy=(np.concatenate([regions[regions_kept], boxes[ignored]]) * tiling.scale).astype(np.float32),
-        ignore_labels=np.concatenate([about[regions_kept], record.labels[ignored]]),
-    )
-
-
-def _region_labels(record: Record) -> npt.NDArray[np.int64]:
-    if record.ignore_labels is None:
-        return np.full(len(record.ignore_xyxy), ANY_CLASS, dtype=np.int64)
-    return record.ignore_labels
-
-
-def _clipped(
-    boxes_xyxy: npt.NDArray[np.float32], window: Window
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Boxes in the window's pixels, clipped to it, and the share of their area that is inside."""
-    boxes = boxes_xyxy.astype(np.float64)
-    offset, limits = np.array([window.left, window.top] * 2), np.array([window.width, window.height] * 2)
-    clipped = np.clip(boxes - offset, 0, limits)
-    shares: npt.NDArray[np.float64] = (clipped[:, 2:] - clipped[:, :2]).prod(axis=1)
-    return clipped, shares / np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), np.finfo(np.float64).tiny)
-
-
 def _painted(pixels: UInt8[Tensor, "3 H W"], record: Record) -> UInt8[Tensor, "3 H W"]:
     """Black where a region about any class lies and no object's box."""
-    regions = record.ignore_xyxy[_region_labels(record) == ANY_CLASS]
+    regions = record.ignore_xyxy[region_labels(record) == ANY_CLASS]
     if not len(regions):
         return pixels
     hidden = torch.zeros(pixels.shape[1:], dtype=torch.bool)
