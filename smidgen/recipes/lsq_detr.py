@@ -20,14 +20,14 @@ def ai_tod_v2(system: str = "lsq_detr_r50", data: Path = Path("ai_tod_v2")) -> E
     Hardware: 3 GPUs of 1 image each.
 
     Expects annotations/aitodv2_trainval.json and annotations/aitodv2_test.json as they are distributed, which are the
-    splits "aitodv2_trainval" and "test", and the images in images/ or in a folder of the split's name.
+    splits "trainval" and "test", and the images in images/ or in a folder of the split's name.
 
     torchrun --nproc-per-node 3 -m smidgen train lsq_detr_r50 --recipe lsq_detr.ai_tod_v2 --data ai_tod_v2 --out RUN
     """
     return replace(
         _experiment(system, data),
         data=DataConfig(
-            path=str(data), train_split="aitodv2_trainval", validation_split="test", augmentation=Augmentation.detr()
+            path=str(data), train_split="trainval", validation_split="test", augmentation=Augmentation.detr()
         ),
         evaluation=EvaluationConfig(protocol="aitod"),
     )
