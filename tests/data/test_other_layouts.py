@@ -228,9 +228,7 @@ def coco_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ),
     field=st.sampled_from(["bbox", "category_id", "image_id", "iscrowd", "area", None]),
 )
-def test_any_annotation_of_a_coco_file_is_survived(
-    annotation: object, field: str | None, coco_folder: Path
-) -> None:
+def test_any_annotation_of_a_coco_file_is_survived(annotation: object, field: str | None, coco_folder: Path) -> None:
     content = coco_content()
     entry = {"id": 99, "image_id": 1, "category_id": 3, "bbox": [1, 1, 5, 5]}
     content["annotations"].append(annotation if field is None else entry | {field: annotation})
