@@ -13,9 +13,10 @@ threshold of the paper's tables is 0.15, that of the released configurations 0.1
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -29,8 +30,9 @@ class CascadeSparseQuery:
     threshold: a query's score is strictly above it; below 0 every cell that was computed is a query. context: cells to
     each side of a key that are computed, too (2 = 5x5; from the depth of the heads on, 5 = 11x11, keys get the dense
     values). start: index of the finest level whose heads run densely and where the cascade starts; 0 = no cascade.
-    budget: at most this number (int) or share (float) of a finer level's cells become keys in one image, those with the
-    best scores; None = no limit. Context is not counted.
+    budget: at most this number (int) or share (float) of an image's cells on a finer level become keys, those under the
+    best scores (of equal ones the first); None = no limit. Neither context nor the canvas's padding is counted; a share
+    of less than four cells is none.
     """
 
     threshold: float = 0.15
@@ -39,20 +41,37 @@ class CascadeSparseQuery:
     budget: int | float | None = None
 
     def __post_init__(self) -> None:
+        if not self.threshold <= 1:
+            raise ValueError(f"expected a threshold of at most 1, got {self.threshold}; change model.cascade.threshold")
         if self.context < 0 or self.start < 0:
-            raise ValueError(f"expected context and start of at least 0, got {self.context} and {self.start}")
+            raise ValueError(
+                f"expected context and start of at least 0, got {self.context} and {self.start}; change model.cascade"
+            )
         if isinstance(self.budget, float) and not 0 < self.budget <= 1:
-            raise ValueError(f"expected a budget above 0 and up to 1 as a share of cells, got {self.budget}")
+            raise ValueError(
+                f"expected a budget above 0 and up to 1 as a share of cells, got {self.budget}; "
+                "change model.cascade.budget"
+            )
         if isinstance(self.budget, int) and self.budget < 4:
-            raise ValueError(f"expected a budget of at least one query's 4 keys, got {self.budget}")
+            raise ValueError(
+                f"expected a budget of at least one query's 4 keys, got {self.budget}; change model.cascade.budget"
+            )
 
-    def queries(self, query_logits: Float[Tensor, "B H W"], fine_shape: tuple[int, int]) -> Cells:
-        """The cells that fire. query_logits: -inf where not computed. fine_shape: of the level their keys are on."""
+    def queries(
+        self,
+        query_logits: Float[Tensor, "B H W"],
+        fine_shape: tuple[int, int],
+        valid: Bool[Tensor, "B rows columns"] | None = None,
+    ) -> Cells:
+        """The cells that fire. query_logits: -inf where not computed. fine_shape, valid: of the level of their keys, as
+        in `keys`.
+        """
         # In half precision a sigmoid has too few steps near the threshold.
         scores = query_logits.to(torch.promote_types(query_logits.dtype, torch.float32)).sigmoid()
         fires = (scores > self.threshold) & (query_logits > -torch.inf)
-        most = self._most_queries(fine_shape)
-        return Cells.where(fires if most is None else fires & _best(scores, fires, most))
+        if self.budget is not None:
+            fires = fires & _best(scores, fires, self._most_queries(len(fires), fine_shape, valid).to(fires.device))
+        return Cells.where(fires)
 
     def keys(
         self,
@@ -61,13 +80,19 @@ class CascadeSparseQuery:
         valid: Bool[Tensor, "B rows columns"] | None = None,
     ) -> Cells:
         """The cells of the finer level that answer. valid: False at padded cells of that level; None = none is."""
-        return restricted(children(self.queries(query_logits, fine_shape), fine_shape), valid)
+        return restricted(children(self.queries(query_logits, fine_shape, valid), fine_shape), valid)
 
-    def _most_queries(self, fine_shape: tuple[int, int]) -> int | None:
-        if self.budget is None:
-            return None
-        cells = fine_shape[0] * fine_shape[1]
-        return int(self.budget * cells if isinstance(self.budget, float) else self.budget) // 4
+    def _most_queries(
+        self, batch: int, fine_shape: tuple[int, int], valid: Bool[Tensor, "B rows columns"] | None
+    ) -> Int[Tensor, " B"]:
+        """Of each image. A share is one of its own cells: a batch mate that enlarges the canvas changes nothing."""
+        assert self.budget is not None
+        if isinstance(self.budget, int):
+            return torch.full((batch,), self.budget // 4)
+        cells = torch.full((batch,), fine_shape[0] * fine_shape[1]) if valid is None else valid.sum(dim=(1, 2))
+        # In integers, so that it is the same on any device.
+        share = Fraction(self.budget).limit_denominator(10**6)
+        return cells * share.numerator // (share.denominator * 4)
 
 
 def children(cells: Cells, fine_shape: tuple[int, int]) -> Cells:
@@ -110,11 +135,13 @@ def on_map(cells: Cells, values: Float[Tensor, " n"], elsewhere: float = -torch.
     return level.index_copy(0, cells.index, values).view(cells.batch, *cells.shape)
 
 
-def _best(scores: Float[Tensor, "B H W"], fires: Bool[Tensor, "B H W"], count: int) -> Bool[Tensor, "B H W"]:
-    """The `count` best-scored of the firing cells of each image (and others where fewer fire)."""
+def _best(
+    scores: Float[Tensor, "B H W"], fires: Bool[Tensor, "B H W"], counts: Int[Tensor, " B"]
+) -> Bool[Tensor, "B H W"]:
+    """So many of the best-scored firing cells of each image (and others where fewer fire)."""
     ranked = scores.masked_fill(~fires, -1.0).flatten(1)
-    best = ranked.topk(min(count, ranked.shape[1]), dim=1).indices
-    return torch.zeros_like(fires).flatten(1).scatter(1, best, True).view_as(fires)
+    place = ranked.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    return (place < counts[:, None]).view_as(fires)
 
 
 def _kept(cells: Cells, which: Bool[Tensor, " n"]) -> Cells:

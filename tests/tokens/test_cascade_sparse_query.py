@@ -94,6 +94,25 @@ def test_a_budget_is_a_number_or_a_share_of_cells() -> None:
     assert _places(keys[0]) == _places(keys[1]) and len(keys[0]) == 40
 
 
+def test_a_share_is_one_of_the_images_own_cells_whatever_the_canvas() -> None:
+    logits, valid = torch.randn(2, 10, 10), torch.ones(2, 20, 20, dtype=torch.bool)
+    valid[1, :, 10:] = False
+    logits[1, :, 5:] = -torch.inf
+    cascade = CascadeSparseQuery(-1.0, budget=0.1)
+    keys, alone = cascade.keys(logits, (20, 20), valid), cascade.keys(logits[1:, :, :5], (20, 10))
+    assert keys.image.bincount().tolist() == [40, 20]
+    assert _places(alone) == [(0, row, column) for image, row, column in _places(keys) if image]
+
+
+def test_of_equal_scores_the_budget_keeps_the_first() -> None:
+    keys = CascadeSparseQuery(0.4, budget=8).queries(torch.zeros(1, 3, 3), (6, 6))
+    assert _places(keys) == [(0, 0, 0), (0, 0, 1)]
+
+
+def test_a_share_of_less_than_four_cells_is_none() -> None:
+    assert len(CascadeSparseQuery(-1.0, budget=0.03).keys(torch.zeros(1, 5, 5), (10, 10))) == 0
+
+
 def test_padded_cells_are_neither_keys_nor_context() -> None:
     valid = torch.ones(1, 8, 8, dtype=torch.bool)
     valid[..., 5:] = False
@@ -107,7 +126,18 @@ def test_values_go_to_their_cells() -> None:
     assert on_map(cells, torch.tensor([1.0, 2.0]), 0.0).tolist() == [[[1, 0], [0, 2]]]
 
 
-@pytest.mark.parametrize("setting", [{"context": -1}, {"start": -1}, {"budget": 0.0}, {"budget": 1.5}, {"budget": 3}])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"context": -1},
+        {"start": -1},
+        {"budget": 0.0},
+        {"budget": 1.5},
+        {"budget": 3},
+        {"threshold": 15.0},
+        {"threshold": float("nan")},
+    ],
+)
 def test_impossible_settings_are_refused(setting: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(ValueError, match=r"expected .*change model\.cascade"):
         CascadeSparseQuery(**setting)  # type: ignore[arg-type]
