@@ -3,8 +3,9 @@
 Sergey Ioffe, Christian Szegedy, "Batch Normalization", ICML 2015, with the statistics of QueryDet's released FCOS head
 ("merged" batch norm): mean and mean square are averaged over the levels, each level weighing the same. A norm over
 groups of channels cannot be computed at chosen cells only; this one is, once trained, part of the weights. Unlike in
-the released code the same eps is used in training and folding, and the running statistics move on one process, too;
-each process has its own batch statistics.
+the released code the same eps is used in training and folding, and the running statistics move on one process, too.
+Several processes normalize by their own batch's statistics, where the released code takes those of all; the running
+ones, which evaluation reads, are the mean over processes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from smidgen.nn.process_mean import process_mean
 from smidgen.nn.sparse_convolution import Kernel
 
 
@@ -50,8 +52,14 @@ class MergedBatchNorm(nn.Module):
     def _tracked(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         mean = torch.stack([level.float().mean(dim=(0, 2, 3)) for level in levels]).mean(dim=0)
         square = torch.stack([level.float().square().mean(dim=(0, 2, 3)) for level in levels]).mean(dim=0)
-        variance = (square - mean.square()).clamp(min=0)
-        with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance, self.momentum)
-        return mean, variance
+        self._move(*process_mean(torch.stack([mean, square])))
+        return mean, _variance(mean, square)
+
+    @torch.no_grad()
+    def _move(self, mean: Float[Tensor, " C"], square: Float[Tensor, " C"]) -> None:
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+        self.running_var.lerp_(_variance(mean, square).to(self.running_var.dtype), self.momentum)
+
+
+def _variance(mean: Float[Tensor, " C"], square: Float[Tensor, " C"]) -> Float[Tensor, " C"]:
+    return (square - mean.square()).clamp(min=0)

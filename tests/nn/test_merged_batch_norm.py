@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -17,6 +18,17 @@ def test_mean_and_mean_square_are_averaged_over_levels_not_over_cells() -> None:
     normalized = norm([large, small])
     assert norm.running_mean.item() == 2 and norm.running_var.item() == 8 - 4
     torch.testing.assert_close(normalized[1].flatten(), torch.tensor([2 / (4 + 1e-5) ** 0.5]))
+
+
+def test_running_statistics_are_those_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mean and mean square are averaged, as over levels; here the other process saw a mean of 3 and a square of 9."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda total: total.add_(torch.tensor([[3.0], [9.0]])))
+    norm = MergedBatchNorm(1, momentum=1.0)
+    normalized = norm([torch.tensor([1.0, -1.0]).view(1, 1, 1, 2)])[0]
+    assert norm.running_mean.item() == 1.5 and norm.running_var.item() == 5 - 1.5**2
+    torch.testing.assert_close(normalized.flatten(), torch.tensor([1.0, -1.0]), atol=1e-4, rtol=0)
 
 
 def test_one_level_is_batch_norm() -> None:
