@@ -29,7 +29,10 @@ def on_crops(features: Float[Tensor, "B C H W"], branches: Sequence[Branch], key
         return tuple(features.new_zeros((0, len(kernel.bias))) for kernel in outputs)
     blocks, block_of_key = _blocks(keys)
     within = (keys.row % 2) * 2 + keys.column % 2
-    answers = [_answers(features, branches, chunk) for chunk in blocks.split(CROPS_AT_ONCE)]
+    reach = max(branch.reach for branch in branches)
+    # One row and column more, because the last block of an odd side is cut.
+    padded = F.pad(features, (reach, reach + 1, reach, reach + 1))
+    answers = [_answers(_crops(padded, chunk, reach), branches, reach) for chunk in blocks.split(CROPS_AT_ONCE)]
     return tuple(torch.cat(chunks)[block_of_key, within] for chunks in zip(*answers, strict=True))
 
 
@@ -40,21 +43,18 @@ def _blocks(keys: Cells) -> tuple[Int[Tensor, "blocks 3"], Int[Tensor, " n"]]:
     return blocks, block_of_key
 
 
-def _answers(
-    features: Float[Tensor, "B C H W"], branches: Sequence[Branch], blocks: Int[Tensor, "m 3"]
-) -> list[Float[Tensor, "m 4 _"]]:
-    return [answer for branch in branches for answer in _branch(_crops(features, blocks, branch.reach), branch)]
-
-
-def _crops(
-    features: Float[Tensor, "B C H W"], blocks: Int[Tensor, "m 3"], reach: int
-) -> Float[Tensor, "m C side side"]:
-    """The blocks with `reach` more cells on every side, zero outside of the map."""
-    # One row and column more, because the last block of an odd side is cut.
-    padded = F.pad(features, (reach, reach + 1, reach, reach + 1))
+def _crops(padded: Float[Tensor, "B C H W"], blocks: Int[Tensor, "m 3"], reach: int) -> Float[Tensor, "m C side side"]:
+    """The blocks with `reach` more cells on every side, from a map with as many more."""
     image, row, column = blocks.T[:, :, None, None]
     step = torch.arange(2 * reach + 2, device=blocks.device)
     return padded[image, :, row + step[:, None], column + step].permute(0, 3, 1, 2)
+
+
+def _answers(
+    crops: Float[Tensor, "m C side side"], branches: Sequence[Branch], reach: int
+) -> list[Float[Tensor, "m 4 _"]]:
+    """All branches on the same crops, of which one that reaches less far reads the middle."""
+    return [answer for branch in branches for answer in _branch(_without_border(crops, reach - branch.reach), branch)]
 
 
 def _branch(crops: Float[Tensor, "m C side side"], branch: Branch) -> list[Float[Tensor, "m 4 _"]]:
@@ -64,8 +64,10 @@ def _branch(crops: Float[Tensor, "m C side side"], branch: Branch) -> list[Float
     margin = max(kernel.reach for kernel in branch.predictions)
     results = []
     for kernel in branch.predictions:
-        cut = margin - kernel.reach
-        inner = crops[..., cut : crops.shape[-2] - cut, cut : crops.shape[-1] - cut]
-        answer = F.conv2d(inner, kernel.weight, kernel.bias)
+        answer = F.conv2d(_without_border(crops, margin - kernel.reach), kernel.weight, kernel.bias)
         results.append(answer.flatten(2).transpose(1, 2))
     return results
+
+
+def _without_border(crops: Float[Tensor, "m C side side"], cells: int) -> Float[Tensor, "m C inner inner"]:
+    return crops[..., cells : crops.shape[-2] - cells, cells : crops.shape[-1] - cells]
