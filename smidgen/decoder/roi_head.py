@@ -55,7 +55,8 @@ class RegionHead(nn.Module):
 
     def forward(self, pyramid: FeaturePyramid, regions: Regions, truth: RegionTruth | None = None) -> RegionAnswers:
         """Class logits and deltas of every region; `truth` is handed on to the losses."""
-        hidden = self.first(self._pooled(pyramid, regions).flatten(1)).relu()
+        pooled = self._pooled(pyramid, regions).flatten(1).to(self.first.weight.dtype)
+        hidden = self.first(pooled).relu()
         hidden = self.second(hidden).relu()
         return RegionAnswers(regions, self.classes(hidden), self.deltas(hidden).unflatten(1, (-1, 4)), truth)
 

@@ -39,3 +39,11 @@ def test_bins_lie_in_the_box_and_regions_keep_their_order() -> None:
 def test_no_region_gives_no_answer() -> None:
     answers = RegionHead(2, 3, STRIDES)(_pyramid(), Regions(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), 2))
     assert (tuple(answers.logits.shape), tuple(answers.deltas.shape)) == ((0, 4), (0, 3, 4))
+
+
+def test_layers_of_half_precision_read_what_roi_align_made_of_full_precision() -> None:
+    regions = Regions(torch.tensor([[100.0, 100, 400, 420]]), torch.zeros(1, dtype=torch.long), 2)
+    head = RegionHead(2, 3, STRIDES)
+    full, half = head(_pyramid(), regions), head.bfloat16()(_pyramid(), regions)
+    assert half.logits.dtype == torch.bfloat16
+    torch.testing.assert_close(half.logits.float(), full.logits, atol=0.05 * full.logits.abs().max().item(), rtol=0)
