@@ -7,7 +7,8 @@ decide on places come first:
 - no_token: no valid cell of any level at its place, or only one that it must share (`token_coverage`);
 - filtered: none of its cells was refined by a salience-filtered encoder (`SalienceMaps`);
 - not_queried: none of its cells was computed (`ComputedCells` of a cascade, `FinestLevel` of a sparse finest level);
-- not_selected: no query started there (`Places`), or no region overlaps it (`RegionAnswers`).
+- not_selected: no query started at one of its cells or with a box on it (`Places`), or no region lies on it
+  (`RegionAnswers`).
 
 They explain nothing where an answer shows that the object got past them: an own answer that scores at least `sign`, or
 one that only a limit or suppression cut. An object's *own* answers are the raw boxes (`raw_answers`) that overlap it by
@@ -95,7 +96,7 @@ def _failed_places(
         failed["no_token"] = without_token(boxes, homes, grids)
         if dense is not None:
             failed["not_queried"] = not_queried(dense, image, boxes, grids)
-            failed["not_selected"] = no_region(dense, image, boxes, rules.region_iou)
+            failed["not_selected"] = no_region(dense, image, boxes, rules.start_iou)
         else:
             failed["filtered"] = not_refined(observation, image, homes)
             failed["not_queried"] = not_computed(observation, image, homes)

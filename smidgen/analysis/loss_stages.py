@@ -69,18 +69,16 @@ class LossRules:
 
     iou, score_floor, limit: an object is found if a detection of its class with at least this score, among the image's
     `limit` best (None = as many as the detector gives), is matched to it at this IoU. background_iou: boxes that
-    overlap an object less say nothing about it. start_iou: a query whose start box overlaps an object so much started
-    at its place. region_iou: the same of the regions of a two-stage detector (its second stage is taught so). sign: an
-    answer with at least this score shows that the object got as far as an answer, however it was treated before; below,
-    boxes lie on objects by chance.
+    overlap an object less say nothing about it. start_iou: a query whose start box, or a region that, overlaps an
+    object so much was meant for it. sign: an answer with at least this score shows that the object got as far as an
+    answer, however it was treated before; below, boxes lie on objects by chance.
     """
 
     iou: float = 0.5
     score_floor: float = 0.3
     limit: int | None = None
     background_iou: float = 0.1
-    start_iou: float = 0.1
-    region_iou: float = 0.5
+    start_iou: float = 0.5
     sign: float = 0.3
     sizes: SizeBins = field(default_factory=SizeBins)
 

@@ -72,8 +72,8 @@ def not_computed(observation: Observation, image: int, homes: Homes) -> Bool[Ten
 def started_at(
     observation: Observation, image: int, boxes_xyxy: Float[Tensor, "M 4"], homes: Homes, iou: float
 ) -> Bool[Tensor, "Q M"] | None:
-    """Which queries started at the objects' places: from one of their cells, with the center of their start box in the
-    object, or with a start box that overlaps it at this IoU. None where queries start at learned places.
+    """Which queries started at the objects' places: from one of their cells, or with a start box that overlaps them at
+    this IoU. None where queries start at learned places.
     """
     output, tokens, places = observation.output, observation.tokens, observation.places
     if output.token_index is None or output.level is None or tokens is None:
@@ -83,19 +83,12 @@ def started_at(
     columns = torch.tensor([shape[1] for shape in tokens.shapes], device=token.device)[level]
     started = homes.hold(level, offset // columns, offset % columns)
     if places is not None and places.reference.shape[-1] == 4:
-        started = started | _starts_on(observation, image, places.reference[image], boxes_xyxy, iou)
+        starts = places.reference[image]
+        height, width = observation.images.sizes[image]
+        in_pixels = cxcywh_to_xyxy(full_precision(starts)) * boxes_xyxy.new_tensor([width, height, width, height])
+        started = started | (pairwise_iou(in_pixels, boxes_xyxy) >= iou)
     padding = output.final.padding
     return started if padding is None else started & ~padding[image][:, None]
-
-
-def _starts_on(
-    observation: Observation, image: int, reference: Float[Tensor, "Q 4"], boxes_xyxy: Float[Tensor, "M 4"], iou: float
-) -> Bool[Tensor, "Q M"]:
-    height, width = observation.images.sizes[image]
-    starts = full_precision(reference) * boxes_xyxy.new_tensor([width, height, width, height])
-    center = starts[:, None, :2]
-    inside = ((boxes_xyxy[:, :2] <= center) & (center <= boxes_xyxy[:, 2:])).all(dim=-1)
-    return inside | (pairwise_iou(cxcywh_to_xyxy(starts), boxes_xyxy) >= iou)
 
 
 def _by_level(mask: Bool[Tensor, " N"], tokens: Tokens) -> Sequence[Bool[Tensor, "H W"]]:
