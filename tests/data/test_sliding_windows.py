@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smidgen.data import Record
@@ -50,6 +50,7 @@ def test_training_images_are_cut_as_far_as_annotations_reach() -> None:
     assert corners(record_of([[0, 0, 9, 9]], (2000, 3000), [[0, 0, 10, 1000]]), only_labeled=True) == [(0, 0), (0, 205)]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5000), st.integers(1, 900), st.integers(1, 900))
 def test_windows_cover_everything_and_end_at_the_border(extent: int, window: int, stride: int) -> None:
     stride = min(stride, window)
@@ -76,6 +77,7 @@ def test_regions_about_one_class_stay_and_those_about_any_are_painted(about: int
     assert inside.ignore_labels.tolist() == [about] * len(kept)
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 180), st.integers(0, 120), st.integers(1, 60), st.integers(1, 60)), max_size=8),
     st.sampled_from([None, 30, 90]),
