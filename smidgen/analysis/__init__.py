@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from smidgen.analysis.effective_receptive_field import ReceptiveField, mean_receptive_field, receptive_field_picture
     from smidgen.analysis.error_analysis import ErrorAnalysis, analyze_errors
     from smidgen.analysis.explanation import Explanation, explain
+    from smidgen.analysis.loss_of_objects import trace_objects
+    from smidgen.analysis.loss_stages import LossRules
+    from smidgen.analysis.loss_table_picture import lost_objects_picture
+    from smidgen.analysis.lost_objects_gallery import LostObjectsGallery, gallery_picture
+    from smidgen.analysis.object_fates import LostObjects
     from smidgen.analysis.observation import Observation, observe
     from smidgen.analysis.panels import Picture
     from smidgen.analysis.pattern_embedding import PatternVectors, embedding_picture, pattern_vectors
@@ -47,6 +52,9 @@ _PUBLIC: dict[str, str] = {
     "DetectionCounts": "smidgen.analysis.detection_counts",
     "ErrorAnalysis": "smidgen.analysis.error_analysis",
     "Explanation": "smidgen.analysis.explanation",
+    "LossRules": "smidgen.analysis.loss_stages",
+    "LostObjects": "smidgen.analysis.object_fates",
+    "LostObjectsGallery": "smidgen.analysis.lost_objects_gallery",
     "Observation": "smidgen.analysis.observation",
     "OriginCounts": "smidgen.analysis.query_origins",
     "PatternUsage": "smidgen.analysis.pattern_usage",
@@ -74,7 +82,9 @@ _PUBLIC: dict[str, str] = {
     "detection_count_chart": "smidgen.analysis.detection_counts",
     "embedding_picture": "smidgen.analysis.pattern_embedding",
     "explain": "smidgen.analysis.explanation",
+    "gallery_picture": "smidgen.analysis.lost_objects_gallery",
     "gini": "smidgen.analysis.query_activation",
+    "lost_objects_picture": "smidgen.analysis.loss_table_picture",
     "mean_receptive_field": "smidgen.analysis.effective_receptive_field",
     "measure_tradeoff": "smidgen.analysis.cascade_tradeoff",
     "observe": "smidgen.analysis.observation",
@@ -91,6 +101,7 @@ _PUBLIC: dict[str, str] = {
     "scores_by_size": "smidgen.analysis.score_by_size",
     "size_sweep_picture": "smidgen.analysis.size_sweep_chart",
     "threshold_for_recall": "smidgen.analysis.cascade_threshold",
+    "trace_objects": "smidgen.analysis.loss_of_objects",
     "tradeoff_picture": "smidgen.analysis.cascade_tradeoff",
 }
 
@@ -104,6 +115,9 @@ __all__ = [
     "ErrorAnalysis",
     "Explanation",
     "Figure",
+    "LossRules",
+    "LostObjects",
+    "LostObjectsGallery",
     "Observation",
     "OriginCounts",
     "PatternUsage",
@@ -134,8 +148,10 @@ __all__ = [
     "detection_count_chart",
     "embedding_picture",
     "explain",
+    "gallery_picture",
     "gini",
     "line_chart",
+    "lost_objects_picture",
     "mean_receptive_field",
     "measure_tradeoff",
     "observe",
@@ -154,6 +170,7 @@ __all__ = [
     "scores_by_size",
     "size_sweep_picture",
     "threshold_for_recall",
+    "trace_objects",
     "tradeoff_picture",
 ]
 
