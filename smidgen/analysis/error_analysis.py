@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from smidgen.evaluation.annotations import GroundTruth, Results
-from smidgen.evaluation.average_precision import within_limit
+from smidgen.evaluation.average_precision import within_image_limit
 from smidgen.evaluation.calibration import Calibration, calibration, scores_are_shares
 from smidgen.evaluation.confusion import ConfusionMatrix, confusion_matrix
 from smidgen.evaluation.error_types import ErrorTypes, error_types
@@ -91,7 +91,7 @@ def analyze_errors(
     """
     limit = protocol.detection_limits[-1]
     truth, results = apply_ignore_rules(truth, results, protocol)
-    results = within_limit(results, limit, protocol)
+    results = within_image_limit(results, limit, protocol)
     errors = error_types(
         truth, results, protocol, iou_threshold=iou_threshold, background_threshold=background_threshold
     )

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from smidgen.analysis.panels import Picture, how_many, level_color
-from smidgen.evaluation.engine import RECALL_LEVELS
+from smidgen.evaluation.precision_curve import RECALL_LEVELS
 from smidgen.evaluation.precision_recall import Curve, PrecisionRecall
 
 MOST_CLASSES = 7

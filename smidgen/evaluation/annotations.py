@@ -43,9 +43,27 @@ class GroundTruth:
     region: Bool[NDArray[np.bool_], " M"]
     sizes_wh: Float[NDArray[np.float64], "I 2"]
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, with the id where a name is used twice."""
+        return tuple(
+            name if self.names.count(name) == 1 else f"{name} ({index})"
+            for name, index in zip(self.names, self.category_ids, strict=True)
+        )
+
+    def wanted(self, bounds: tuple[float, float]) -> Bool[NDArray[np.bool_], " M"]:
+        """Which are objects to be found (no crowds) of an area within these bounds, both inclusive."""
+        return ~self.crowd & (self.area >= bounds[0]) & (self.area <= bounds[1])
+
     def objects_in(self, bounds: tuple[float, float]) -> int:
-        """How many objects (crowds excluded) have an area within these bounds, both inclusive."""
-        return int(np.count_nonzero(~self.crowd & (self.area >= bounds[0]) & (self.area <= bounds[1])))
+        """How many of them there are."""
+        return int(np.count_nonzero(self.wanted(bounds)))
+
+    def counted(self, chosen: Bool[NDArray[np.bool_], " M"]) -> Int[NDArray[np.int64], "I K"]:
+        """How many of the chosen ones each image has of each class."""
+        counts = np.zeros((len(self.image_ids), len(self.category_ids)), np.int64)
+        np.add.at(counts, (self.image[chosen], self.category[chosen]), 1)
+        return counts
 
     @property
     def num_ignored(self) -> int:

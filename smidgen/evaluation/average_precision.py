@@ -14,9 +14,11 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 from smidgen.evaluation.annotations import GroundTruth, Results
-from smidgen.evaluation.engine import RECALL_LEVELS, Curves, Matching, judge, match
+from smidgen.evaluation.detection_order import rank_within, within_limit
+from smidgen.evaluation.engine import Curves, Engine, Matching
 from smidgen.evaluation.equal_scores import order_in_images, order_over_images
-from smidgen.evaluation.protocol import PrecisionRule, Protocol
+from smidgen.evaluation.precision_curve import average_precision
+from smidgen.evaluation.protocol import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,25 +29,36 @@ class ClassScores:
     recall: Float[NDArray[np.float64], "T K A M"]
 
 
-def class_scores(truth: GroundTruth, results: Results, protocol: Protocol) -> ClassScores:
+def class_scores(engine: Engine, protocol: Protocol) -> ClassScores:
     """AP (a mean over recall) and recall by the protocol's rules; COCO's go to the engine as they are."""
-    areas = list(protocol.areas.values())
+    areas, limits = list(protocol.areas.values()), protocol.detection_limits
     if follows_coco(protocol):
-        curves = judge(truth, results, thresholds=protocol.thresholds, areas=areas, limits=protocol.detection_limits)
-        return _of_curves(curves)
-    results = within_limit(results, protocol.detection_limits[-1], protocol)
-    ranks = detection_ranks(results, protocol)
+        return _of_curves(engine.judge(thresholds=protocol.thresholds, areas=areas, limits=limits))
+    truth, results = engine.truth, within_image_limit(engine.results, limits[-1], protocol)
+    ranks = rank_within(results, protocol.limit_per)
     if protocol.equal_scores == "as_numpy_sorts":
         order = order_in_images(results)
         results, ranks = results.taken(order), ranks[order]
-    shape = (len(protocol.thresholds), len(truth.category_ids), len(areas), len(protocol.detection_limits))
+    matching = Engine(truth, results)
+    shape = (len(protocol.thresholds), len(truth.category_ids), len(areas), len(limits))
     scores = ClassScores(np.full(shape, np.nan), np.full(shape, np.nan))
     for index, area in enumerate(areas):
-        matching = match(truth, results, thresholds=protocol.thresholds, area=area, limit=protocol.detection_limits[-1])
-        objects = objects_by_image(truth, matching, protocol).sum(axis=0)
-        of_area = limited_scores(matching, results, objects, ranks, protocol)
+        matched = matching.match(thresholds=protocol.thresholds, area=area, limit=limits[-1])
+        objects = objects_by_image(truth, matched, protocol).sum(axis=0)
+        of_area = limited_scores(matched, results, objects, ranks, protocol)
         scores.precision[:, :, index], scores.recall[:, :, index] = of_area
     return scores
+
+
+def precision_by_size(
+    truth: GroundTruth, results: Results, protocol: Protocol
+) -> dict[str, Float[NDArray[np.float64], "T K"]]:
+    """For every size bin COCO's AP by threshold and class at the largest limit, whatever the protocol's other rules;
+    NaN without objects of the class."""
+    areas, limits = list(protocol.areas.values()), protocol.detection_limits[-1:]
+    curves = Engine(truth, results).judge(thresholds=protocol.thresholds, areas=areas, limits=limits)
+    precision = _of_curves(curves).precision[..., 0]
+    return {size: precision[..., index] for index, size in enumerate(protocol.areas)}
 
 
 def follows_coco(protocol: Protocol) -> bool:
@@ -54,23 +67,9 @@ def follows_coco(protocol: Protocol) -> bool:
     return (protocol.limit_per, protocol.precision, protocol.recall_over, protocol.equal_scores) == coco
 
 
-def within_limit(results: Results, limit: int, protocol: Protocol) -> Results:
+def within_image_limit(results: Results, limit: int, protocol: Protocol) -> Results:
     """Results without those that a limit on whole images cuts off; a limit per image and class is the engine's own."""
-    return results if protocol.limit_per != "image" else results.kept(detection_ranks(results, protocol) < limit)
-
-
-def detection_ranks(results: Results, protocol: Protocol) -> Int[NDArray[np.int64], " D"]:
-    """Place of each detection, from 0 for the best, in what the protocol's limits count: its image, or its image and
-    class. Ties stand as in the file.
-    """
-    group = results.image
-    if protocol.limit_per == "image_and_class":
-        group = group * (int(results.category.max(initial=0)) + 1) + results.category
-    order = np.lexsort((-results.scores, group))
-    starts = np.searchsorted(group[order], group[order])
-    ranks = np.empty(len(order), np.int64)
-    ranks[order] = np.arange(len(order)) - starts
-    return ranks
+    return results if protocol.limit_per != "image" else within_limit(results, limit, "image")
 
 
 def objects_by_image(truth: GroundTruth, matching: Matching, protocol: Protocol) -> Int[NDArray[np.int64], "I K"]:
@@ -109,22 +108,11 @@ def limited_scores(
                 rows = rows[order_over_images(results.scores[detection], detection)]
             hit, counted = matching.hit[:, rows], matching.counted[:, rows]
             recall[:, index, column] = hit.sum(axis=1) / objects[index]
-            precision[:, index, column] = average_precision(hit, counted, int(objects[index]), protocol.precision)
+            precision[:, index, column] = [
+                average_precision(right[kept], int(objects[index]), protocol.precision)
+                for right, kept in zip(hit, counted, strict=True)
+            ]
     return precision, recall
-
-
-def average_precision(
-    hit: Bool[NDArray[np.bool_], "T D"], counted: Bool[NDArray[np.bool_], "T D"], objects: int, rule: PrecisionRule
-) -> Float[NDArray[np.float64], " T"]:
-    """From detections of one class, best first. objects: at least one."""
-    found, kept = np.cumsum(hit, axis=1), np.cumsum(counted, axis=1)
-    precision = found / np.maximum(kept, 1)
-    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    if rule == "all_points":
-        return np.asarray((envelope * hit).sum(axis=1) / objects)
-    padded = np.concatenate([envelope, np.zeros((len(hit), 1))], axis=1)
-    columns = [np.searchsorted(recall, RECALL_LEVELS) for recall in found / objects]
-    return np.take_along_axis(padded, np.array(columns), axis=1).mean(axis=1)
 
 
 def _of_curves(curves: Curves) -> ClassScores:

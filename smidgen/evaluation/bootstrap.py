@@ -18,10 +18,12 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from smidgen.evaluation.annotations import GroundTruth, Results, read_ground_truth, read_results
-from smidgen.evaluation.average_precision import images_of_classes, objects_by_image, within_limit
-from smidgen.evaluation.engine import RECALL_LEVELS, Matching, match
+from smidgen.evaluation.average_precision import images_of_classes, objects_by_image, within_image_limit
+from smidgen.evaluation.engine import Engine, Matching
 from smidgen.evaluation.ignore_rules import apply_ignore_rules
-from smidgen.evaluation.protocol import Figure, PrecisionRule, Protocol, load_protocol
+from smidgen.evaluation.precision_curve import RECALL_LEVELS, PrecisionRule
+from smidgen.evaluation.protocol import Figure, Protocol, load_protocol
+from smidgen.evaluation.resampling import COVERAGE, percentile_interval, resampled_images
 
 # Detections x samples that are held at once: 32 MB of int64.
 CHUNK = 4_000_000
@@ -35,7 +37,7 @@ def bootstrap_intervals(
     metrics: Sequence[str] = ("AP", "AP50"),
     samples: int = 200,
     seed: int = 0,
-    coverage: float = 0.95,
+    coverage: float = COVERAGE,
 ) -> dict[str, tuple[float, float]]:
     """For each metric the interval (low, high) that holds `coverage` of the resampled values; (-1, -1) without objects.
 
@@ -44,10 +46,9 @@ def bootstrap_intervals(
     protocol = load_protocol(protocol)
     truth = read_ground_truth(ground_truth)
     results = read_results(predictions, truth)
-    images = max(1, len(truth.image_ids))
-    weights = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=samples)
-    values = resampled_figures(truth, results, protocol, metrics=metrics, weights=weights[:, : len(truth.image_ids)])
-    return {name: _interval(of_metric, coverage) for name, of_metric in values.items()}
+    weights = resampled_images(len(truth.image_ids), samples, np.random.default_rng(seed))
+    values = resampled_figures(truth, results, protocol, metrics=metrics, weights=weights)
+    return {name: percentile_interval(of_metric, coverage, absent=-1.0) for name, of_metric in values.items()}
 
 
 def resampled_figures(
@@ -77,8 +78,8 @@ def _precisions(
     truth: GroundTruth, results: Results, protocol: Protocol, place: tuple[str, int], weights: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     area, limit = protocol.areas[place[0]], place[1]
-    results = within_limit(results, limit, protocol)
-    matching = match(truth, results, thresholds=protocol.thresholds, area=area, limit=limit)
+    results = within_image_limit(results, limit, protocol)
+    matching = Engine(truth, results).match(thresholds=protocol.thresholds, area=area, limit=limit)
     matching = replace(matching, objects=objects_by_image(truth, matching, protocol))
     return average_precisions(matching, results, weights, rule=protocol.precision)
 
@@ -125,12 +126,27 @@ def _average_precision(
     # A column of zeros is what recall levels that are not reached read.
     envelope = np.zeros((len(repeats), len(places) + 1))
     envelope[:, :-1] = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    if rule == "all_points":
-        area = (envelope[:, :-1] * repeats[:, places]).sum(axis=1) / np.maximum(objects, 1)
-        return np.where(objects > 0, area, np.nan)
-    column = _first_reaching(found, _needed(objects))
-    mean = np.take_along_axis(envelope, column, axis=1).mean(axis=1)
-    return np.where(objects > 0, mean, np.nan)
+    if rule == "101_points":
+        mean = np.take_along_axis(envelope, _first_reaching(found, _needed(objects)), axis=1).mean(axis=1)
+        return np.where(objects > 0, mean, np.nan)
+    of_places = repeats[:, places]
+    height = envelope[:, :-1] * of_places if rule == "all_points" else _joined(found, detections, of_places)
+    return np.where(objects > 0, height.sum(axis=1) / np.maximum(objects, 1), np.nan)
+
+
+def _joined(found: NDArray[np.int64], detections: NDArray[np.int64], repeats: NDArray[np.int64]) -> NDArray[np.float64]:
+    """At each true positive, the sum over its repeats of the mean precision of each and of the detection before it.
+
+    found, detections: up to its last repeat. The j-th repeat has precision 1 - wrong / (detections before + j), so that
+    a sum over repeats is a difference of harmonic numbers.
+    """
+    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, int(detections.max(initial=0)) + 1))])
+    before, wrong = detections - repeats, detections - found
+    total = repeats - wrong * (harmonic[detections] - harmonic[before])
+    last = np.divide(found, detections, out=np.ones(found.shape), where=detections > 0)
+    # With nothing before it, a first true positive starts where it stands.
+    first = np.divide(found - repeats, before, out=np.ones(found.shape), where=before > 0)
+    return np.asarray(np.where(repeats > 0, total - (last - first) / 2, 0.0))
 
 
 def _sums_before(
@@ -183,11 +199,3 @@ def _figure(protocol: Protocol, name: str) -> Figure:
     if name not in usable:
         raise ValueError(f"expected average precisions of {protocol.label} ({', '.join(usable)}), got {name!r}")
     return protocol.figures[name]
-
-
-def _interval(values: NDArray[np.float64], coverage: float) -> tuple[float, float]:
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return -1.0, -1.0
-    low, high = np.quantile(values, [(1 - coverage) / 2, (1 + coverage) / 2])
-    return float(low), float(high)

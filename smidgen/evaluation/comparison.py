@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from smidgen.evaluation.annotations import GroundTruth, read_ground_truth, read_results
 from smidgen.evaluation.bootstrap import resampled_figures
 from smidgen.evaluation.protocol import Protocol, load_protocol
+from smidgen.evaluation.resampling import COVERAGE, percentile_interval, resampled_images
 
 CANNOT_TELL = "cannot be told apart"
 System = Sequence[Sequence[Mapping[str, Any]]]
-COVERAGE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +209,7 @@ def _objects(truth: GroundTruth, protocol: Protocol, metric: str) -> int:
 
 def _all_then_resampled(images: int, samples: int, rng: np.random.Generator) -> Int[NDArray[np.int64], "S I"]:
     """How often each image occurs: once in the first row, which gives the figures themselves."""
-    drawn = rng.multinomial(images, np.full(images, 1 / max(1, images)), size=samples)
-    return np.concatenate([np.ones((1, images), np.int64), drawn])
+    return np.concatenate([np.ones((1, images), np.int64), resampled_images(images, samples, rng)])
 
 
 def _drawn_runs(runs: int, samples: int, rng: np.random.Generator) -> Float[NDArray[np.float64], "S R"]:
@@ -237,24 +236,15 @@ def _means(values: _Values, metric: str) -> Float[NDArray[np.float64], " S"]:
 
 
 def _estimate(samples: NDArray[np.float64], by_run: NDArray[np.float64]) -> Estimate:
-    low, high = _interval(samples[1:])
+    low, high = percentile_interval(samples[1:], absent=-1.0)
     return Estimate(_plain(samples[0]), low, high, tuple(_plain(value) for value in by_run))
 
 
 def _difference(samples: NDArray[np.float64]) -> Difference:
-    low, high = _interval(samples[1:], absent=0.0)
+    low, high = percentile_interval(samples[1:], absent=0.0)
     drawn = samples[1:][~np.isnan(samples[1:])]
     better, equal = (float(np.mean(share)) if len(drawn) else 0.0 for share in (drawn > 0, drawn == 0))
     return Difference(_plain(samples[0], absent=0.0), low, high, better, equal)
-
-
-def _interval(samples: NDArray[np.float64], absent: float = -1.0) -> tuple[float, float]:
-    """Percentiles of the samples that drew an object of the metric's size."""
-    drawn = samples[~np.isnan(samples)]
-    if not len(drawn):
-        return absent, absent
-    low, high = np.quantile(drawn, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-    return float(low), float(high)
 
 
 def _plain(value: float, absent: float = -1.0) -> float:

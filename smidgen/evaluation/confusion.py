@@ -14,8 +14,8 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 
 from smidgen.evaluation.annotations import GroundTruth, Results
-from smidgen.evaluation.figures import class_labels
-from smidgen.evaluation.greedy_matching import assign_greedily, score_rank
+from smidgen.evaluation.detection_order import score_rank
+from smidgen.evaluation.greedy_matching import assign_greedily
 from smidgen.evaluation.overlap_pairs import OverlapPairs, overlap_pairs
 
 BACKGROUND = "background"
@@ -67,7 +67,7 @@ def confusion_matrix(
     missed = ~truth.crowd
     missed[given[given >= 0]] = False
     counts[:-1, background] = np.bincount(truth.category[missed], minlength=background)
-    return ConfusionMatrix(tuple(class_labels(truth)), counts, score_threshold, iou_threshold)
+    return ConfusionMatrix(truth.labels, counts, score_threshold, iou_threshold)
 
 
 def _by_preference(truth: GroundTruth, results: Results, pairs: OverlapPairs) -> OverlapPairs:

@@ -97,7 +97,6 @@ def _settings(
         "model": str(getattr(model, "name", type(model).__name__)),
         "split": dataset.split,
         "preprocessing": asdict(preprocessing),
-        "score_floor": 0.0,
         "skipped": [str(record.file) for record in dataset.records if record.image_id not in seen],
         "classes_not_in_dataset": [name for index, name in enumerate(names) if index not in class_ids],
     }

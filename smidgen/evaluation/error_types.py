@@ -30,9 +30,9 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 from smidgen.evaluation.annotations import GroundTruth, Results
-from smidgen.evaluation.engine import match
+from smidgen.evaluation.engine import Engine
 from smidgen.evaluation.overlap_pairs import OverlapPairs, overlap_pairs
-from smidgen.evaluation.precision_recall import average_precision
+from smidgen.evaluation.precision_curve import average_precision
 from smidgen.evaluation.protocol import Protocol
 
 WRONG_TYPES = ("Cls", "Loc", "Both", "Dupe", "Bkg")
@@ -136,14 +136,14 @@ def find_errors(
     """Match once, at all sizes, and say what is wrong with whom. Detections that matched a crowd do not count."""
     bounds = next(iter(protocol.areas.values()))
     limit = protocol.detection_limits[-1]
-    matching = match(truth, results, thresholds=np.array([iou_threshold]), area=bounds, limit=limit)
+    matching = Engine(truth, results).match(thresholds=np.array([iou_threshold]), area=bounds, limit=limit)
     counted, hit = matching.counted[0], matching.hit[0]
     rows, matched, right = matching.detection[counted], matching.truth[0][counted], hit[counted]
     order = np.lexsort((rows, results.image[rows], -results.scores[rows]))
     rows, matched, right = rows[order], matched[order], right[order]
     kind, about = np.full(len(rows), RIGHT), matched.copy()
     kind[~right], about[~right] = _blame(truth, results, rows[~right], iou_threshold, background_threshold)
-    unfound = ~truth.crowd & (truth.area >= bounds[0]) & (truth.area <= bounds[1])
+    unfound = truth.wanted(bounds)
     unfound[matched[right]] = False
     missed = unfound.copy()
     missed[about[(kind == CLS) | (kind == LOC)]] = False
@@ -193,7 +193,7 @@ class _Judged:
     def __init__(self, truth: GroundTruth, results: Results, found: FoundErrors, bounds: tuple[float, float]) -> None:
         self.truth, self.found, self.bounds = truth, found, bounds
         self.kept = (found.area >= bounds[0]) & (found.area <= bounds[1])
-        self.wanted = ~truth.crowd & (truth.area >= bounds[0]) & (truth.area <= bounds[1])
+        self.wanted = truth.wanted(bounds)
         self.category = results.category[found.detection]
         self.objects = self._per_class(self.wanted)
         self.exact = self._mean_precision(self.category, found.kind == RIGHT, self.kept, self.objects)

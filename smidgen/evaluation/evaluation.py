@@ -59,7 +59,7 @@ class Evaluation:
         return (
             f"protocol {self.protocol}: {rules_in_words(settings)}\n"
             f"{settings['images']} images{skipped}, {settings['objects']} objects, "
-            f"{settings['ignored_regions']} ignored regions, {settings['detections']} detections{without}"
+            f"{settings['ignored_regions']} ignored, {settings['detections']} detections{without}"
         )
 
     def _figures(self) -> Table:

@@ -9,11 +9,11 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from smidgen.evaluation.annotations import GroundTruth, Results
-from smidgen.evaluation.average_precision import ClassScores, class_scores, images_of_classes, within_limit
-from smidgen.evaluation.engine import Matching, match
+from smidgen.evaluation.average_precision import ClassScores, class_scores, images_of_classes, within_image_limit
+from smidgen.evaluation.engine import Engine, Matching
 from smidgen.evaluation.localization_recall_precision import OptimalErrors, optimal_errors
+from smidgen.evaluation.miss_rate import miss_rate_by_class
 from smidgen.evaluation.protocol import Figure, Protocol
-from smidgen.evaluation.ranked_measures import RANKED_MEASURES, ranked_measure
 
 PARTS = {
     "olrp": "total",
@@ -21,7 +21,7 @@ PARTS = {
     "olrp_false_positives": "false_positives",
     "olrp_false_negatives": "false_negatives",
 }
-PER_CLASS = ("average_precision", "average_recall", "olrp", *RANKED_MEASURES)
+PER_CLASS = ("average_precision", "average_recall", "olrp", "log_average_miss_rate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,10 @@ class Figures:
 
 
 def compute_figures(truth: GroundTruth, results: Results, protocol: Protocol) -> Figures:
-    """Match once (once more for oLRP) what the protocol's ignore rules have left, and read its figures."""
-    measured = _Measured(truth, results, protocol, class_scores(truth, results, protocol), {})
-    images, labels = images_of_classes(truth).sum(axis=0), class_labels(truth)
+    """Judge what the protocol's ignore rules have left, and read its figures."""
+    engine = Engine(truth, results)
+    measured = _Measured(engine, protocol, class_scores(engine, protocol), {})
+    images, labels = images_of_classes(truth).sum(axis=0), truth.labels
     overall, by_class = {}, {name: dict[str, float]() for name in labels}
     for name, figure in protocol.figures.items():
         values = measured.by_class(figure)
@@ -52,20 +53,11 @@ def compute_figures(truth: GroundTruth, results: Results, protocol: Protocol) ->
     return Figures(overall, by_class, dict(zip(labels, images.tolist(), strict=True)))
 
 
-def class_labels(truth: GroundTruth) -> list[str]:
-    """Class names, with the id where a name is used twice."""
-    return [
-        name if truth.names.count(name) == 1 else f"{name} ({index})"
-        for name, index in zip(truth.names, truth.category_ids, strict=True)
-    ]
-
-
 @dataclass(frozen=True, slots=True)
 class _Measured:
     """Scores of the classes, and oLRP once it is asked for."""
 
-    truth: GroundTruth
-    results: Results
+    engine: Engine
     protocol: Protocol
     scores: ClassScores
     errors: dict[Figure, OptimalErrors]
@@ -73,12 +65,12 @@ class _Measured:
     def by_class(self, figure: Figure) -> Float[NDArray[np.float64], " K"]:
         """The figure of every class as a fraction; NaN = nothing to measure."""
         if figure.measure == "absent":
-            return np.full(len(self.truth.category_ids), np.nan)
+            return np.full(len(self.engine.truth.category_ids), np.nan)
         if figure.measure in PARTS:
             return np.asarray(getattr(self._errors(figure), PARTS[figure.measure]))
-        if figure.measure in RANKED_MEASURES:
+        if figure.measure == "log_average_miss_rate":
             results, matching = self._matched(figure)
-            return ranked_measure(figure.measure, matching, results)
+            return miss_rate_by_class(matching, results)
         return self._score(figure)
 
     def _score(self, figure: Figure) -> NDArray[np.float64]:
@@ -96,16 +88,18 @@ class _Measured:
         if place not in self.errors:
             results, matching = self._matched(place)
             threshold = protocol.thresholds[protocol.threshold_index(place.iou or 0.0)]
-            self.errors[place] = optimal_errors(self.truth, results, matching, float(threshold))
+            self.errors[place] = optimal_errors(self.engine.truth, results, matching, float(threshold))
         return self.errors[place]
 
     def _matched(self, figure: Figure) -> tuple[Results, Matching]:
         """Who matched whom at the figure's threshold, and the results that the matching speaks of."""
         protocol, limit = self.protocol, self.protocol.limit_of(figure)
         thresholds = protocol.thresholds[[protocol.threshold_index(figure.iou or 0.0)]]
-        results = within_limit(self.results, limit, protocol)
+        engine = self.engine
+        if protocol.limit_per == "image":
+            engine = Engine(engine.truth, within_image_limit(engine.results, limit, protocol))
         area = protocol.areas[protocol.area_of(figure)]
-        return results, match(self.truth, results, thresholds=thresholds, area=area, limit=limit)
+        return engine.results, engine.match(thresholds=thresholds, area=area, limit=limit)
 
 
 def _mean(values: NDArray[np.float64], weights: NDArray[np.int64]) -> float:

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 from smidgen.evaluation.annotations import GroundTruth, Results
+from smidgen.evaluation.detection_order import by_class, rank_within, score_rank
 from smidgen.evaluation.engine import Matching
 from smidgen.evaluation.overlap import Measure
 from smidgen.evaluation.overlap_pairs import OverlapPairs, overlap_pairs
@@ -74,7 +75,8 @@ def open_contest(
     truth: GroundTruth, results: Results, measure: Measure, *, lowest_threshold: float, limit: int
 ) -> Contest:
     """All pairs that could match at `lowest_threshold` or above, under any measure of overlap."""
-    rows = within_limit(results, limit)
+    within = np.flatnonzero(rank_within(results, "image_and_class") < limit)
+    rows = within[by_class(results, within)]
     pairs = overlap_pairs(truth, results, rows, measure=measure, least=_floor(lowest_threshold))
     pairs = pairs[results.category[pairs.detection] == truth.category[pairs.truth]]
     # Of equally good objects pycocotools takes the last.
@@ -94,7 +96,7 @@ def match_contest(
 
     Crowds and objects outside the size bin are chosen last, and make detections count for nothing.
     """
-    ignored = truth.crowd | (truth.area < area[0]) | (truth.area > area[1])
+    ignored = ~truth.wanted(area)
     pairs, rows = contest.pairs, contest.rows
     pairs = pairs[np.argsort(2 * pairs.detection + ignored[pairs.truth], kind="stable")]
     given = np.stack(
@@ -106,31 +108,8 @@ def match_contest(
     own_area = results.boxes_xywh[rows, 2] * results.boxes_xywh[rows, 3]
     elsewhere = (own_area < area[0]) | (own_area > area[1])
     counted = np.where(given >= 0, ~np.append(ignored, False)[given], ~elsewhere)
-    return Matching(rows, given, counted, _objects(truth, ignored))
-
-
-def within_limit(results: Results, limit: int) -> Int[NDArray[np.int64], " D"]:
-    """Rows among the best `limit` of their image and class; by class, then best score first, as in `Matching`."""
-    order = np.lexsort((-results.scores, results.category, results.image))
-    group = np.stack([results.image[order], results.category[order]])
-    starts = np.flatnonzero(np.append(True, (np.diff(group) != 0).any(axis=0))) if len(order) else order
-    position = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
-    kept = order[position < limit]
-    return kept[np.lexsort((kept, results.image[kept], -results.scores[kept], results.category[kept]))]
-
-
-def score_rank(results: Results) -> Int[NDArray[np.int64], " R"]:
-    """The place of every row when all are sorted by score, best = 0; ties: as in the file."""
-    rank = np.empty(len(results.scores), np.int64)
-    rank[np.argsort(-results.scores, kind="stable")] = np.arange(len(rank))
-    return rank
+    return Matching(rows, given, counted, truth.counted(~ignored))
 
 
 def _floor(threshold: float) -> float:
     return float(min(threshold, LARGEST_THRESHOLD))
-
-
-def _objects(truth: GroundTruth, ignored: NDArray[np.bool_]) -> NDArray[np.int64]:
-    objects = np.zeros((len(truth.image_ids), len(truth.category_ids)), np.int64)
-    np.add.at(objects, (truth.image[~ignored], truth.category[~ignored]), 1)
-    return objects

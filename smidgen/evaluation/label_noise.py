@@ -15,7 +15,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from smidgen.evaluation.annotations import GroundTruth, Results
-from smidgen.evaluation.engine import judge
+from smidgen.evaluation.average_precision import precision_by_size
 from smidgen.evaluation.overlap import aligned_iou
 from smidgen.evaluation.protocol import Protocol
 
@@ -125,20 +125,8 @@ def jittered(truth: GroundTruth, rng: np.random.Generator, *, pixels: float = 1,
 
 def _by_size(truth: GroundTruth, results: Results, protocol: Protocol) -> NDArray[np.float64]:
     """AP of every size bin at the protocol's largest limit; -1 without objects."""
-    curves = judge(
-        truth,
-        results,
-        thresholds=protocol.thresholds,
-        areas=list(protocol.areas.values()),
-        limits=protocol.detection_limits[-1:],
-    )
-    precision = curves.precision[..., 0]  # T 101 K A
-    values = np.full(len(protocol.areas), -1.0)
-    for index in range(len(values)):
-        of_size = precision[..., index]
-        if (of_size > -1).any():
-            values[index] = of_size[of_size > -1].mean()
-    return values
+    values = precision_by_size(truth, results, protocol).values()
+    return np.array([-1.0 if np.isnan(of_size).all() else np.nanmean(of_size) for of_size in values])
 
 
 def _as_results(truth: GroundTruth) -> Results:
@@ -154,5 +142,5 @@ def _as_results(truth: GroundTruth) -> Results:
 
 def _label_iou(truth: GroundTruth, moved: GroundTruth, protocol: Protocol) -> list[float]:
     iou = aligned_iou(truth.boxes_xywh, moved.boxes_xywh)
-    masks = [~truth.crowd & (truth.area >= low) & (truth.area <= high) for low, high in protocol.areas.values()]
+    masks = [truth.wanted(bounds) for bounds in protocol.areas.values()]
     return [float(iou[mask].mean()) if mask.any() else -1.0 for mask in masks]

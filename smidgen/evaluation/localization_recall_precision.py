@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from smidgen.evaluation.annotations import GroundTruth, Results
 from smidgen.evaluation.engine import Matching
+from smidgen.evaluation.overlap import aligned_iou
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ def optimal_errors(truth: GroundTruth, results: Results, matching: Matching, iou
     rows = np.full((4, len(truth.category_ids)), np.nan)
     hit = matching.hit[0]
     distance = np.zeros(len(hit))
-    distance[hit] = 1 - _paired_iou(
+    distance[hit] = 1 - aligned_iou(
         truth.boxes_xywh[matching.truth[0][hit]], results.boxes_xywh[matching.detection[hit]]
     )
     category = results.category[matching.detection]
@@ -59,10 +60,3 @@ def _of_class(
     true, count = int(found[best]), int(kept[best])
     localization = float(total_distance[best]) / true if true else np.nan
     return float(error[best]), localization, (count - true) / count, (objects - true) / objects
-
-
-def _paired_iou(left_xywh: NDArray[np.float64], right_xywh: NDArray[np.float64]) -> NDArray[np.float64]:
-    low = np.maximum(left_xywh[:, :2], right_xywh[:, :2])
-    high = np.minimum(left_xywh[:, :2] + left_xywh[:, 2:], right_xywh[:, :2] + right_xywh[:, 2:])
-    overlap = np.clip(high - low, 0, None).prod(axis=1)
-    return np.asarray(overlap / (left_xywh[:, 2:].prod(axis=1) + right_xywh[:, 2:].prod(axis=1) - overlap))

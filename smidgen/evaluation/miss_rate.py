@@ -16,6 +16,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
+from smidgen.evaluation.annotations import Results
+from smidgen.evaluation.engine import Matching
+
 REFERENCE_POINTS: Float[NDArray[np.float64], 9] = np.logspace(-2.0, 0.0, 9)
 # A detector without a miss has no logarithm; the toolbox stops here.
 SMALLEST_MISS_RATE = 1e-10
@@ -50,3 +53,15 @@ def log_average_miss_rate(curve: MissRateCurve) -> float:
     last = np.searchsorted(curve.false_positives_per_image, REFERENCE_POINTS, side="right")
     read = np.concatenate([[1.0], curve.miss_rate])[last]
     return float(np.exp(np.log(np.maximum(read, SMALLEST_MISS_RATE)).mean()))
+
+
+def miss_rate_by_class(matching: Matching, results: Results) -> Float[NDArray[np.float64], " K"]:
+    """The mean of every class at the matching's first threshold; NaN where there is nothing to find."""
+    objects, images = matching.objects.sum(axis=0), len(matching.objects)
+    values = np.full(len(objects), np.nan)
+    category = results.category[matching.detection]
+    for index in np.flatnonzero(objects):
+        rows = slice(*np.searchsorted(category, [index, index + 1]))
+        hit, counted = matching.hit[0, rows], matching.counted[0, rows]
+        values[index] = log_average_miss_rate(miss_rate_curve(hit, counted, objects=int(objects[index]), images=images))
+    return values

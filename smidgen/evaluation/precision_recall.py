@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
 from smidgen.evaluation.annotations import GroundTruth, Results
-from smidgen.evaluation.engine import RECALL_LEVELS, Matching
-from smidgen.evaluation.figures import class_labels
+from smidgen.evaluation.engine import Matching
+from smidgen.evaluation.precision_curve import RECALL_LEVELS, falling_precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,27 +103,13 @@ def precision_recall(
         category, scores = results.category[matching.detection], results.scores[matching.detection]
         counted, hit = matching.counted[0], matching.hit[0]
         objects = matching.objects.sum(axis=0)
-        for index, label in enumerate(class_labels(truth)):
+        for index, label in enumerate(truth.labels):
             rows = slice(*np.searchsorted(category, [index, index + 1]))
             of_class = counted[rows]
             by_class.append(_curve(label, size, int(objects[index]), scores[rows][of_class], hit[rows][of_class]))
         order = np.argsort(-scores[counted], kind="stable")
         pooled.append(_curve("all classes", size, int(objects.sum()), scores[counted][order], hit[counted][order]))
     return PrecisionRecall(iou_threshold, tuple(by_class), tuple(pooled))
-
-
-def average_precision(hit: Bool[NDArray[np.bool_], " D"], objects: int) -> float:
-    """101-point AP of one class. hit: which counted detections are right, best score first. objects: above 0."""
-    return float(falling_precision(hit, objects).mean())
-
-
-def falling_precision(hit: Bool[NDArray[np.bool_], " D"], objects: int) -> Float[NDArray[np.float64], 101]:
-    """The best precision at each recall level or beyond; 0 at recalls that are not reached."""
-    places = np.flatnonzero(hit)
-    found = np.arange(1, len(places) + 1)
-    envelope = np.zeros(len(places) + 1)
-    envelope[:-1] = np.maximum.accumulate((found / (places + 1))[::-1])[::-1]
-    return envelope[np.searchsorted(found / max(objects, 1), RECALL_LEVELS)]
 
 
 def best_operating_point(

@@ -20,6 +20,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from smidgen.evaluation.detection_order import LimitScope
+from smidgen.evaluation.precision_curve import PrecisionRule
+
 FOLDER = Path(__file__).parent / "protocols"
 
 Measure = Literal[
@@ -29,15 +32,12 @@ Measure = Literal[
     "olrp_localization",
     "olrp_false_positives",
     "olrp_false_negatives",
-    "precision_recall_area",
     "log_average_miss_rate",
     "absent",
 ]
 # Measures that are no mean over thresholds: their figures name one.
 AT_ONE_THRESHOLD = tuple(name for name in get_args(Measure) if not name.startswith("average") and name != "absent")
 ClassMean = Literal["classes", "images"]
-LimitScope = Literal["image_and_class", "image"]
-PrecisionRule = Literal["101_points", "all_points"]
 RegionRule = Literal["crowd", "remove"]
 CrowdRule = Literal["ignored", "objects"]
 TieRule = Literal["in_order", "as_numpy_sorts"]
@@ -83,7 +83,8 @@ class Protocol:
 
     score_floor: detections below it are left out (None = all count).
     limit_per: a limit counts the detections of one class in an image, or all of an image before its classes are split.
-    precision: read from its monotone envelope at 101 levels of recall, or at every level that is reached (the area).
+    precision: read from its monotone envelope at 101 levels of recall, or at every level that is reached (the area), or
+    the plain area under the curve as it is (see `evaluation.precision_curve`).
     class_mean: every class counts once, or once for each image that holds it, so that frequent classes weigh more.
     ignored_regions: a region about no class in particular is a crowd of every class (a detection that matches nothing
     better and lies in it by the IoU threshold's share counts for nothing), or removes beforehand all objects and

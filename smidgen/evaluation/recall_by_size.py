@@ -17,6 +17,8 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
+from smidgen.evaluation.resampling import percentile_interval
+
 BINS_PER_OCTAVE = 3  # an edge every factor of 1.26
 # Within a bin of the curve, sides still differ enough to look like an effect of context.
 BINS_PER_OCTAVE_FOR_CONTEXT = 12
@@ -270,7 +272,5 @@ def _interval(values: NDArray[np.float64]) -> NDArray[np.float64]:
     columns = values.reshape(len(values), -1)
     bounds = np.full((2, columns.shape[1]), np.nan)
     for index, column in enumerate(columns.T):
-        drawn = column[~np.isnan(column)]
-        if len(drawn):
-            bounds[:, index] = np.quantile(drawn, [0.025, 0.975])
+        bounds[:, index] = percentile_interval(column)
     return bounds.reshape(2, *values.shape[1:])

@@ -8,7 +8,11 @@ from typing import Any
 # A rule's value -> what is said of it.
 WORDS: Mapping[str, Mapping[str, str]] = {
     "limit_per": {"image_and_class": "image and class", "image": "image before the classes are split"},
-    "precision": {"101_points": "101-point AP", "all_points": "AP as the area under the envelope"},
+    "precision": {
+        "101_points": "101-point AP",
+        "all_points": "AP as the area under the envelope",
+        "plain_area": "AP as the plain area under the curve",
+    },
     "class_mean": {
         "classes": "every class counts once",
         "images": "a class counts once for each image that holds it",
@@ -44,5 +48,8 @@ def rules_in_words(settings: Mapping[str, Any]) -> str:
 
 def _said(rule: str, value: Any) -> str:
     """A rule that has no words is named; one that is not set says nothing."""
-    words = WORDS.get(rule, {}).get(str(value), f"{rule}: {value}")
-    return "" if value is None else words
+    if value is None:
+        return ""
+    if rule == "least_height_px":
+        return f"objects of at most {value:g} px height are ignored"
+    return WORDS.get(rule, {}).get(str(value), f"{rule}: {value}")

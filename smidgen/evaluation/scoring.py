@@ -10,7 +10,7 @@ import numpy as np
 
 from smidgen.evaluation.annotations import GroundTruth, Results, read_ground_truth, read_results
 from smidgen.evaluation.evaluation import Evaluation
-from smidgen.evaluation.figures import Figures, class_labels, compute_figures
+from smidgen.evaluation.figures import Figures, compute_figures
 from smidgen.evaluation.ignore_rules import apply_ignore_rules
 from smidgen.evaluation.protocol import Protocol, load_protocol
 
@@ -61,7 +61,7 @@ def _counts(judged: GroundTruth, figures: Figures, protocol: Protocol) -> dict[s
         "images": len(judged.image_ids),
         "objects": int(by_class.sum()),
         "objects_by_area": {name: judged.objects_in(bounds) for name, bounds in protocol.areas.items()},
-        "objects_by_class": dict(zip(class_labels(judged), by_class.tolist(), strict=True)),
+        "objects_by_class": dict(zip(judged.labels, by_class.tolist(), strict=True)),
         "images_by_class": figures.images_by_class,
         "figures_by_area": _figures_by_area(protocol),
     }

@@ -20,7 +20,7 @@ from smidgen.data import DetectionDataset, UnreadableImageError
 from smidgen.data.sample import Sample, load_sample
 from smidgen.evaluation.annotations import read_ground_truth, read_results
 from smidgen.evaluation.detect_and_score import as_results, ids_in_dataset
-from smidgen.evaluation.engine import match
+from smidgen.evaluation.engine import Engine
 from smidgen.evaluation.model_state import device_of, evaluating
 from smidgen.evaluation.recall_by_size import (
     ContextEffect,
@@ -32,6 +32,7 @@ from smidgen.evaluation.recall_by_size import (
     side_edges,
     sides_reached,
 )
+from smidgen.evaluation.resampling import resampled_images
 from smidgen.evaluation.shrunk_view import ShrunkView, on_canvas, shrink
 from smidgen.structures import Classes, Detections, Preprocessing, Target
 
@@ -141,7 +142,7 @@ def sweep_size(
                 progress(index + 1, len(dataset))
     return _summary(
         _judged(shown, results, dataset.classes, iou),
-        _resampled(len(dataset) - len(skipped), samples, seed),
+        resampled_images(len(dataset) - len(skipped), samples, np.random.default_rng(seed)),
         {"scales": list(scales), "score": score, "iou": iou, "samples": samples, "seed": seed, "split": dataset.split},
         skipped=tuple(skipped),
         absent=_absent(dataset.classes, class_ids),
@@ -200,7 +201,7 @@ def _judged(
     truth = read_ground_truth(_ground_truth(shown, classes))
     detected = read_results(results, truth)
     limit = max(1, int(np.bincount(detected.image).max(initial=0)))
-    matching = match(truth, detected, thresholds=np.array([iou]), area=EVERY_SIZE, limit=limit)
+    matching = Engine(truth, detected).match(thresholds=np.array([iou]), area=EVERY_SIZE, limit=limit)
     found = np.zeros(len(truth.image), np.bool_)
     found[matching.truth[0][matching.hit[0]]] = True
     image = np.array([one.image for one in shown], np.int64)[truth.image]
@@ -227,13 +228,6 @@ def _annotations(target: Target, classes: Classes) -> list[dict[str, Any]]:
         {"image_id": target.image_id, "category_id": classes.ids[label], "bbox": box, "area": box[2] * box[3]}
         for box, label in zip(boxes.tolist(), target.labels.tolist(), strict=True)
     ]
-
-
-def _resampled(images: int, samples: int, seed: int) -> NDArray[np.int64]:
-    """How often each image occurs in each resampled set, S I."""
-    if not images:
-        return np.zeros((samples, 0), np.int64)
-    return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=samples)
 
 
 def _summary(

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from smidgen.evaluation.annotations import GroundTruth, Results
+from smidgen.evaluation.average_precision import precision_by_size
 from smidgen.evaluation.bootstrap import average_precisions
-from smidgen.evaluation.engine import judge
 from smidgen.evaluation.greedy_matching import match_contest, open_contest
 from smidgen.evaluation.overlap import AITOD_CONSTANT_PX, Measure, normalized_wasserstein
 from smidgen.evaluation.protocol import Protocol
@@ -66,8 +66,8 @@ def wasserstein_comparison(
     truth: GroundTruth, results: Results, protocol: Protocol, *, constant_px: float = AITOD_CONSTANT_PX
 ) -> WassersteinComparison:
     """Judge the same detections by both measures, at the protocol's thresholds, size bins and largest limit."""
-    iou = iou_precision_by_size(truth, results, protocol)
-    wasserstein = precision_by_size(truth, results, protocol, normalized_wasserstein(constant_px))
+    iou = precision_by_size(truth, results, protocol)
+    wasserstein = likeness_precision_by_size(truth, results, protocol, normalized_wasserstein(constant_px))
     rows = (
         LikenessBySize(size, truth.objects_in(bounds), *_mean_and_first(iou[size]), *_mean_and_first(wasserstein[size]))
         for size, bounds in protocol.areas.items()
@@ -75,7 +75,7 @@ def wasserstein_comparison(
     return WassersteinComparison(constant_px, float(protocol.thresholds[0]), tuple(rows))
 
 
-def precision_by_size(
+def likeness_precision_by_size(
     truth: GroundTruth, results: Results, protocol: Protocol, measure: Measure
 ) -> dict[str, Float[NDArray[np.float64], "T K"]]:
     """For every size bin AP by threshold and class, under any measure of overlap; NaN without objects of the class."""
@@ -87,16 +87,6 @@ def precision_by_size(
         matching = match_contest(contest, truth, results, thresholds=thresholds, area=area)
         values[size] = average_precisions(matching, results, once)[0]
     return values
-
-
-def iou_precision_by_size(
-    truth: GroundTruth, results: Results, protocol: Protocol
-) -> dict[str, Float[NDArray[np.float64], "T K"]]:
-    """The same with IoU, from the engine."""
-    areas, limits = list(protocol.areas.values()), protocol.detection_limits[-1:]
-    precision = judge(truth, results, thresholds=protocol.thresholds, areas=areas, limits=limits).precision[..., 0]
-    mean = np.where(precision > -1, precision, np.nan).mean(axis=1)
-    return {size: mean[..., index] for index, size in enumerate(protocol.areas)}
 
 
 def _mean_and_first(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from detection_cases import random_case
@@ -13,7 +15,7 @@ from smidgen.evaluation.bootstrap import resampled_figures
 PRECISIONS = ("AP", "AP50", "AP75", "APvt", "APt", "APs", "APm")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_every_image_once_gives_the_engines_figures(seed: int):
     ground_truth, predictions = random_case(seed)
@@ -26,36 +28,23 @@ def test_every_image_once_gives_the_engines_figures(seed: int):
         assert np.nan_to_num(values[name], nan=-1) == pytest.approx([expected[name]] * 2, abs=1e-12)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_every_image_once_gives_visdrones_figures(seed: int):
-    ground_truth, predictions = random_case(seed, images=12)
-    rng = np.random.default_rng(seed)
-    untied = [{**entry, "score": value} for entry, value in zip(predictions, rng.random(len(predictions)), strict=True)]
-    region = {"image_id": ground_truth["images"][0]["id"], "bbox": [0.0, 0.0, 50.0, 50.0], "iscrowd": 1}
-    ground_truth["annotations"].append(region)
-    truth = read_ground_truth(ground_truth)
-    names = ("AP", "AP50", "AP_plain")
-    weights = np.ones((1, len(truth.image_ids)), np.int64)
-    values = resampled_figures(
-        truth, read_results(untied, truth), load_protocol("visdrone"), metrics=names, weights=weights
-    )
-    metrics = score(ground_truth, untied, "visdrone").metrics
-    assert {name: values[name][0] for name in names} == pytest.approx({name: metrics[name] for name in names})
-
-
-@settings(max_examples=10, deadline=None)
-@given(st.integers(0, 2**32 - 1))
-def test_a_weight_is_a_repeated_image(seed: int):
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["coco", "visdrone", "widerperson"]), st.booleans())
+def test_a_weight_is_a_repeated_image(seed: int, name: str, once: bool):
     ground_truth, predictions = random_case(seed)
     rng = np.random.default_rng(seed)
-    predictions = [{**entry, "score": float(rng.random())} for entry in predictions]  # no ties across images
+    predictions = [{**entry, "score": float(rng.random())} for entry in predictions]  # no ties within an image
+    region = {"image_id": ground_truth["images"][0]["id"], "bbox": [0.0, 0.0, 50.0, 50.0], "iscrowd": 1}
+    ground_truth["annotations"].append(region)
+    protocol = replace(load_protocol(name), equal_scores="in_order", least_height_px=None)
+    metrics = [key for key, figure in protocol.figures.items() if figure.measure == "average_precision"]
     truth = read_ground_truth(ground_truth)
-    weights = rng.integers(0, 3, (1, len(truth.image_ids)))
-    values = resampled_figures(
-        truth, read_results(predictions, truth), load_protocol("coco"), metrics=("AP",), weights=weights
-    )
+    weights = np.ones((1, len(truth.image_ids)), np.int64) if once else rng.integers(0, 3, (1, len(truth.image_ids)))
+    values = resampled_figures(truth, read_results(predictions, truth), protocol, metrics=metrics, weights=weights)
     repeated, results = _repeat(ground_truth, predictions, dict(zip(truth.image_ids, weights[0], strict=True)))
-    assert np.nan_to_num(values["AP"], nan=-1)[0] == pytest.approx(score(repeated, results).metrics["AP"], abs=1e-12)
+    expected = score(repeated, results, protocol).metrics
+    for metric in metrics:
+        assert np.nan_to_num(values[metric], nan=-1)[0] == pytest.approx(expected[metric], abs=1e-10), metric
 
 
 def test_interval_holds_the_value_and_depends_on_the_seed_alone():

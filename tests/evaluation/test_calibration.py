@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from smidgen.evaluation import load_protocol
 from smidgen.evaluation.annotations import read_ground_truth, read_results
 from smidgen.evaluation.calibration import Calibration, calibration
-from smidgen.evaluation.engine import match
+from smidgen.evaluation.engine import Engine
 
 COCO = load_protocol("coco")
 
@@ -19,7 +19,7 @@ def measured(ground_truth: dict, predictions: list[dict], least_score: float = 0
     truth = read_ground_truth(ground_truth)
     results = read_results(predictions, truth)
     matchings = {
-        size: match(truth, results, thresholds=np.array([0.5]), area=area, limit=100)
+        size: Engine(truth, results).match(thresholds=np.array([0.5]), area=area, limit=100)
         for size, area in COCO.areas.items()
     }
     return calibration(results, matchings, 0.5, least_score=least_score)

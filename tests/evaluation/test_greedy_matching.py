@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smidgen.evaluation.annotations import read_ground_truth, read_results
-from smidgen.evaluation.engine import match
-from smidgen.evaluation.greedy_matching import assign_greedily, match_contest, open_contest, within_limit
+from smidgen.evaluation.engine import Engine
+from smidgen.evaluation.greedy_matching import assign_greedily, match_contest, open_contest
 from smidgen.evaluation.overlap import intersection_over_union
 from smidgen.evaluation.overlap_pairs import OverlapPairs
 
@@ -20,7 +20,7 @@ def test_with_iou_it_is_the_engines_matching(seed: int, area: tuple[float, float
     ground_truth, predictions = random_case(seed)
     truth = read_ground_truth(ground_truth)
     results = read_results(predictions, truth)
-    expected = match(truth, results, thresholds=THRESHOLDS, area=area, limit=limit)
+    expected = Engine(truth, results).match(thresholds=THRESHOLDS, area=area, limit=limit)
     contest = open_contest(truth, results, intersection_over_union, lowest_threshold=0.25, limit=limit)
     found = match_contest(contest, truth, results, thresholds=THRESHOLDS, area=area)
     assert found.detection.tolist() == expected.detection.tolist()
@@ -40,19 +40,6 @@ def test_all_at_once_is_one_after_another(seed: int):
     pairs = OverlapPairs(detection, truth, overlap[detection, truth])
     pairs = pairs[np.lexsort((pairs.truth, -pairs.overlap, pairs.detection))]
     assert assign_greedily(pairs, rank, shared).tolist() == _one_after_another(overlap, rank, shared)
-
-
-def test_the_limit_is_per_image_and_class():
-    ground_truth, predictions = random_case(3)
-    results = read_results(predictions, read_ground_truth(ground_truth))
-    rows = within_limit(results, 2)
-    groups = list(zip(results.image[rows].tolist(), results.category[rows].tolist(), strict=True))
-    assert max(groups.count(group) for group in groups) == 2
-    assert len(within_limit(results, 10_000)) == len(results.scores)
-    left_out = np.setdiff1d(np.arange(len(results.scores)), rows)
-    for row in left_out:
-        same = rows[(results.image[rows] == results.image[row]) & (results.category[rows] == results.category[row])]
-        assert results.scores[same].min() >= results.scores[row]
 
 
 def test_nothing_to_match():

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from smidgen.evaluation import load_protocol
 from smidgen.evaluation.annotations import read_ground_truth, read_results
-from smidgen.evaluation.engine import judge, match
-from smidgen.evaluation.precision_recall import average_precision, best_operating_point, precision_recall
+from smidgen.evaluation.engine import Engine
+from smidgen.evaluation.precision_recall import best_operating_point, precision_recall
 
 PROTOCOL = load_protocol("aitod")
 HALF = np.array([0.5])
@@ -22,9 +22,10 @@ def test_curves_are_the_engines(seed: int):
     truth = read_ground_truth(ground_truth)
     results = read_results(predictions, truth)
     areas = PROTOCOL.areas
-    matchings = {size: match(truth, results, thresholds=HALF, area=area, limit=1500) for size, area in areas.items()}
+    engine = Engine(truth, results)
+    matchings = {size: engine.match(thresholds=HALF, area=area, limit=1500) for size, area in areas.items()}
     curves = precision_recall(truth, results, matchings, 0.5)
-    expected = judge(truth, results, thresholds=HALF, areas=list(areas.values()), limits=[1500]).precision[0, ..., 0]
+    expected = engine.judge(thresholds=HALF, areas=list(areas.values()), limits=[1500]).precision[0, ..., 0]
     for index, size in enumerate(areas):
         of_size = [curve for curve in curves.by_class if curve.size == size]
         assert [curve.label for curve in of_size] == list(truth.names)
@@ -55,18 +56,11 @@ def test_best_f1_is_the_best_of_all_thresholds(listed: list[tuple[int, bool]], e
     assert best.recall == pytest.approx(hit[kept].sum() / objects)
 
 
-def test_average_precision_by_hand():
-    assert average_precision(np.array([True, True]), 2) == 1
-    assert average_precision(np.array([], bool), 3) == 0
-    assert average_precision(np.array([True, False, True]), 2) == pytest.approx((51 + 50 * 2 / 3) / 101)
-
-
 def test_without_objects_there_is_no_curve():
     truth = read_ground_truth({"images": [{"id": 1}], "annotations": [], "categories": [{"id": 1, "name": "a"}]})
     results = read_results([{"image_id": 1, "category_id": 1, "bbox": [0, 0, 2, 2], "score": 0.5}], truth)
-    curves = precision_recall(
-        truth, results, {"all": match(truth, results, thresholds=HALF, area=(0, 1e10), limit=9)}, 0.5
-    )
+    matching = Engine(truth, results).match(thresholds=HALF, area=(0, 1e10), limit=9)
+    curves = precision_recall(truth, results, {"all": matching}, 0.5)
     assert curves.by_class[0].average_precision == -1 and curves.of_size("all") == ()
     assert np.isnan(curves.mean("all")).all()
     assert curves.to_json()["mean_precision"] == {} and curves.to_json()["pooled"][0]["best_f1"] is None

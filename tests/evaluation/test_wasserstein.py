@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from smidgen.evaluation import load_protocol
 from smidgen.evaluation.annotations import read_ground_truth, read_results
+from smidgen.evaluation.average_precision import precision_by_size
 from smidgen.evaluation.overlap import intersection_over_union
-from smidgen.evaluation.wasserstein import iou_precision_by_size, precision_by_size, wasserstein_comparison
+from smidgen.evaluation.wasserstein import likeness_precision_by_size, wasserstein_comparison
 
 PROTOCOL = load_protocol("aitod")
 
@@ -20,8 +21,8 @@ def test_with_iou_as_the_measure_it_is_the_engines_ap(seed: int):
     ground_truth, predictions = random_case(seed)
     truth = read_ground_truth(ground_truth)
     results = read_results(predictions, truth)
-    found = precision_by_size(truth, results, PROTOCOL, intersection_over_union)
-    for size, expected in iou_precision_by_size(truth, results, PROTOCOL).items():
+    found = likeness_precision_by_size(truth, results, PROTOCOL, intersection_over_union)
+    for size, expected in precision_by_size(truth, results, PROTOCOL).items():
         assert found[size] == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
