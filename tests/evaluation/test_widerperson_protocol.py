@@ -58,7 +58,8 @@ def test_every_table_says_what_is_too_low():
     evaluation = score(ground_truth(), [], "widerperson")
     assert evaluation.settings["objects"] == 3
     text = evaluation.table()
-    for part in ("objects of at most 20 px height are ignored", "scores from 0.01", "plain area", "3 objects, 2 ignored"):
+    stated = ("objects of at most 20 px height are ignored", "scores from 0.01", "plain area", "3 objects, 2 ignored")
+    for part in stated:
         assert part in text
     assert "101-point" not in text
 
