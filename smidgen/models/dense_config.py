@@ -11,7 +11,6 @@ from smidgen.structures import Preprocessing
 from smidgen.tokens.cascade_sparse_query import CascadeSparseQuery
 
 TowerNorm: TypeAlias = Literal["none", "merged"]
-BoxLossName: TypeAlias = Literal["smooth_l1", "giou"]
 
 FROM_P2 = BackboneConfig(strides=(4, 8, 16, 32))
 PADDED = Preprocessing(pad_multiple=32)
@@ -25,7 +24,7 @@ class CascadeConfig:
 
     threshold: 0.15 in the paper, 0.12 in the released configurations. context: cells around each key that are computed,
     too (5x5, table 6). start: index of the level whose dense query map starts the cascade (P4, table 4). budget: keys
-    of an image at most, as a number or a share of its cells on the level; None = any. method: "csq" (sparse convolutions),
+    of an image at most, as a number or a share of the level's cells; None = any. method: "csq" (sparse convolutions),
     "cq" (crops) or "ccq" (the whole level, read at the keys), table 5.
     """
 

@@ -102,8 +102,7 @@ def query_det_faster_rcnn(config: QueryDetFasterRCNNConfig, pretrained: bool = F
     """Build the network; `pretrained` asks timm or torchvision for backbone weights."""
     stages = _stages(config, pretrained)
     query_head = TrunkQueryHead(stages["head"].trunk, config.width)
-    asked = querying(query_head, config.small_objects, config.cascade, config.num_levels)
-    return TwoStageDetector(**stages, querying=asked)
+    return TwoStageDetector(**stages, querying=querying(query_head, config.small_objects, config.cascade))
 
 
 def query_det_faster_rcnn_criterion(config: QueryDetFasterRCNNConfig) -> TwoStageLoss:
