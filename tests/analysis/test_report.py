@@ -9,11 +9,31 @@ import numpy as np
 from PIL import Image
 
 from smidgen.analysis import Figure, Report, Section, picture_source, render_report
+from smidgen.analysis.report import Chapter
 
 
 def a_report(**parts: object) -> str:
     section = Section(title="One", paragraphs=["a < b"], **parts)  # type: ignore[arg-type]
     return render_report(Report(title="T & T", lead="lead", facts=[("0.5", "AP")], sections=[section]))
+
+
+def a_long_report() -> str:
+    """Two chapters of two sections, one with three rows of pictures."""
+    picture = Figure(picture_source(Image.new("RGB", (8, 8))), "a picture", (8, 8))
+    sections = [Section(title="First", pictures=[[picture]] * 3, more="2 more"), Section(title="Second")]
+    chapters = [Chapter(title=f"Part <{letter}>", lead="lead", sections=sections) for letter in "AB"]
+    return render_report(
+        Report(title="T", lead="lead", summary=["In short & plain."], small_print="s", chapters=chapters)
+    )
+
+
+def test_chapters_are_linked_from_bar_and_contents_and_further_pictures_wait_to_be_opened() -> None:
+    page = a_long_report()
+    assert page.count('href="#part-2"') == 2 and page.count('id="part-2"') == 1
+    assert set(re.findall(r'href="#([^"]*)"', page)) == set(re.findall(r' id="([^"]*)"', page))
+    folded = page.split('<details class="more"><summary>2 more</summary>')
+    assert len(folded) == 3 and folded[1].split("</details>")[0].count("<figure") == 2
+    assert "In short &amp; plain." in page and "Part &lt;A&gt;" in page
 
 
 def test_the_page_asks_for_nothing_from_outside() -> None:
@@ -37,7 +57,7 @@ def test_every_tag_is_closed_and_text_is_escaped() -> None:
         def handle_endtag(self, tag: str) -> None:
             assert self.open.pop() == tag
 
-    page = a_report(tables=[[["class", "AP"], ["<car>", "0.1"]]])
+    page = a_report(tables=[[["class", "AP"], ["<car>", "0.1"]]]) + a_long_report()
     parser = Tags()
     parser.feed(page)
     assert parser.open == []

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 import smidgen.analysis.explanation as explanation
@@ -19,7 +20,9 @@ from smidgen.analysis.observation import Observation, observe
 from smidgen.checkpoints import load, save
 from smidgen.data import open_dataset
 from smidgen.data.synthetic import SceneConfig, generate
+from smidgen.evaluation import evaluate
 from smidgen.queries.pattern_content import PatternWeights
+from smidgen.recipes.experiment import EvaluationConfig, as_plain, default_experiment
 from smidgen.structures import ActiveTokens, Classes
 from smidgen.tokens.object_counting import ObjectCount
 from smidgen.tokens.salience_filtering import SalienceMaps
@@ -32,6 +35,16 @@ SIZES = {
     "preprocessing": {"short_side": 64, "long_side": 96},
 }
 CLASSES = Classes(("person", "car"), (5, 1))  # another order than in the data, and one class of it is missing
+
+# What every model has.
+ERRORS = [
+    "error_types.png",
+    "precision_recall.png",
+    "confusion.png",
+    "calibration.png",
+    "label_noise.png",
+    "wasserstein.png",
+]
 
 # Only dense detectors, and those with a sparse finest level, have these.
 CASCADE = {"query_heat", "computed_cells", "computed_shares", "finest_level"}
@@ -63,23 +76,60 @@ def test_a_two_stage_model_is_explained_by_where_its_queries_start(
     out = tmp_path / "explained"
     code, answer = analyze(capsys, checkpoint(tmp_path / "m", "dino_nano"), "--data", data, "--out", out, "--images", 2)
     assert code == 0
-    assert [Path(file).name for file in answer["pictures"]] == [
+    assert names_of(answer) == [
         "001_000000_query_starts.png",
         "001_000000_class_activation.png",
         "002_000001_query_starts.png",
         "002_000001_class_activation.png",
         "query_levels.png",
         "query_activation.png",
+        "loss_of_objects.png",
         "score_by_size.png",
         "detection_counts.png",
+        "lost_objects.png",
+        *ERRORS,
     ]
-    assert all(Image.open(file).size[0] > 600 for file in answer["pictures"])
+    assert all(Image.open(file).size[0] > 400 for file in answer["pictures"])
     assert sum(answer["query_levels"]["queries"]) == 3 * 12 and answer["counting"] is None
     patterns = {"pattern_usage", "pattern_embedding"}
     others = {"salience", "refined_tokens", "counting", "receptive_field", "quality_assignment", "cross_gate"}
     assert set(answer["missing"]) == others | patterns | CASCADE
     tables = json.loads((out / "tables.json").read_text())
     assert tables["query_levels"] == answer["query_levels"] and len(tables["images"]) == 2
+
+
+def names_of(answer: dict[str, Any]) -> list[str]:
+    return [Path(file).name for file in answer["pictures"]]
+
+
+def test_every_object_is_found_or_lost_at_a_stage_and_judged_as_evaluate_does(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = checkpoint(tmp_path / "m", "dino_nano")
+    arguments = ("--data", data, "--out", tmp_path / "o", "--images", 0, "--score", 0.05, "--protocol", "aitod")
+    code, answer = analyze(capsys, run, *arguments)
+    losses = answer["loss_of_objects"]
+    stages = [row["missed"] for row in losses["stages"] if row["missed"] is not None]
+    assert code == 0 and sum(stages) == answer["missed"] > 0
+    assert answer["found"] + answer["missed"] == losses["objects"]
+    assert losses["settings"]["score_floor"] == 0.05
+    lines = (tmp_path / "o" / "objects.csv").read_text().splitlines()
+    assert len(lines) == 1 + losses["objects"]
+    lost_at = {row["stage"] for row in losses["stages"] if row["missed"]}
+    assert set(losses["examples"]) == lost_at
+    judged = evaluate(load(run), open_dataset(data, "val"), protocol="aitod")
+    assert answer["errors"]["evaluation"]["metrics"] == pytest.approx(dict(judged.metrics), abs=1e-6)
+    assert answer["errors"]["protocol"] == "aitod@1" and answer["errors"]["error_types"]["by_size"]
+
+
+def test_the_protocol_is_the_runs_own_where_it_says_so(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint(tmp_path / "run" / "best", "dino_nano")
+    experiment = replace(default_experiment("dino_nano"), evaluation=EvaluationConfig(protocol="aitod"))
+    (tmp_path / "run" / "experiment.yaml").write_text(yaml.safe_dump(as_plain(experiment)))
+    _, answer = analyze(capsys, tmp_path / "run", "--data", data, "--out", tmp_path / "o", "--images", 0)
+    assert answer["errors"]["protocol"] == "aitod@1"
 
 
 def test_the_page_needs_nothing_else_and_names_what_there_is_not(
@@ -92,8 +142,30 @@ def test_the_page_needs_nothing_else_and_names_what_there_is_not(
     drawn = {Path(file).stem.split("_", 2)[-1] for file in answer["pictures"] if "images" in file}
     assert code == 0 and drawn == {"class_activation"} and answer["query_levels"] is None
     assert answer["query_activation"]["by_level"] is None, "learned queries start at no level"
-    assert "no: its queries start at learned places" in page and "no: it does not count objects" in page
+    assert "its queries start at learned places" in page and "it does not count objects" in page
     assert all(source.startswith("data:image/") for source in re.findall(r'src="([^"]*)"', page))
+    assert "http" not in re.sub(r'src="[^"]*"', "", page) and "<script" not in page
+
+
+def test_every_link_of_the_page_leads_somewhere_and_chapters_stand_in_order(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "explained"
+    analyze(capsys, checkpoint(tmp_path / "m", "dino_nano"), "--data", data, "--out", out, "--images", 2)
+    page = (out / "explanation.html").read_text(encoding="utf-8")
+    anchors = re.findall(r' id="([^"]*)"', page)
+    assert len(anchors) == len(set(anchors))
+    assert set(re.findall(r'href="#([^"]*)"', page)) <= set(anchors)
+    chapters = re.findall(r"<h2>([^<]*)</h2>", page)
+    assert chapters == [
+        "What was missed",
+        "Why, stage by stage",
+        "Kinds of error",
+        "How the system works inside",
+        "Single images",
+        "Not here",
+    ]
+    assert "objects were found" in page or "object was found" in page
 
 
 def test_all_sections_stand_on_the_page_of_a_model_with_all_evidence(
@@ -107,7 +179,8 @@ def test_all_sections_stand_on_the_page_of_a_model_with_all_evidence(
     assert set(found.missing) == others | CASCADE
     assert found.counting is not None and len(found.counting.images) == 3
     assert {file.stem.removeprefix("001_") for file in found.pictures} >= {"query_levels", "counting"}
-    assert len(found.pictures) == len(re.findall("<figure>", page)) == 10
+    crops = sum(map(len, found.losses.gallery.crops.values()))
+    assert len(re.findall("<figure", page)) == len(found.pictures) - 2 + crops, "losses are a table and single crops"
     headings = ("Salience over the image", "Tokens refined", "Counted and true", "Patterns that", "Class activation")
     assert all(heading in page for heading in headings)
 
