@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeAlias
 
 import torch
@@ -22,6 +23,7 @@ from smidgen.boxes.anchors import AnchorShapes, cell_centers
 from smidgen.boxes.answer_matches import AnswerMatches
 from smidgen.boxes.box_coding import decode_deltas, decode_distances, encode_deltas, encode_distances
 from smidgen.nn.process_mean import process_mean
+from smidgen.nn.recomputed_sum import recomputed_sum
 from smidgen.structures import DenseOutput, Matches, Target
 
 AnchorAssignment: TypeAlias = Callable[[Tensor, Target], AnswerMatches]
@@ -222,15 +224,22 @@ def centerness_of(distances: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape
 def _class_sums(
     output: DenseOutput, targets: Sequence[Target], matches: AnswerMatches, class_loss: ClassLoss
 ) -> Float[Tensor, " L"]:
-    num_classes = output.levels[0].logits.shape[-1]
-    labels = matches.labels(targets, num_classes)
-    classes = torch.arange(num_classes, device=labels.device)
-    sums = []
-    for level, label in zip(output.levels, labels.split(_sizes(output), dim=1), strict=True):
-        logits = full_precision(level.per_image(level.logits))
-        wanted = (label[..., None] == classes).to(logits.dtype)
-        sums.append((class_loss(logits, wanted) * (label >= 0)[..., None]).sum())
-    return torch.stack(sums)
+    labels = matches.labels(targets, output.levels[0].logits.shape[-1])
+    terms = partial(_class_terms, class_loss)
+    return torch.stack(
+        [
+            recomputed_sum(terms, level.per_image(level.logits).flatten(0, 1), label.flatten())
+            for level, label in zip(output.levels, labels.split(_sizes(output), dim=1), strict=True)
+        ]
+    )
+
+
+def _class_terms(
+    class_loss: ClassLoss, logits: Float[Tensor, "n K"], labels: Int[Tensor, " n"]
+) -> Float[Tensor, "n K"]:
+    logits = full_precision(logits)
+    wanted = labels[:, None] == torch.arange(logits.shape[1], device=labels.device)
+    return class_loss(logits, wanted.to(logits.dtype)) * (labels >= 0)[:, None]
 
 
 def _sizes(output: DenseOutput) -> list[int]:
