@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -135,6 +135,28 @@ def crop_query(
 QUERY_METHODS: Mapping[str, QueryMethod] = {"csq": sparse_query, "cq": crop_query, "ccq": complete_query}
 
 
+def answers_and_queries(
+    head: CellHead,
+    query_head: CellQueryHead,
+    levels: Sequence[Tensor],
+    paddings: Sequence[Tensor | None],
+    queried: Sequence[int],
+    first_level: int = 0,
+) -> tuple[tuple[LevelAnswers, ...], tuple[Tensor, ...]]:
+    """Answers of all cells of the levels, and the query logits of those of `queried`, which are positions among them.
+
+    first_level: index of the first one. A trunk that both heads read (`ProposalHead`, `TrunkQueryHead`) runs once.
+    """
+    trunk: Any = getattr(query_head, "trunk", None)
+    of_head: Any = getattr(head, "trunk", None)
+    if trunk is None or trunk is not of_head:
+        asked, hidden = [levels[index] for index in queried], [paddings[index] for index in queried]
+        return head.on_levels(levels, paddings, first_level), query_head.on_levels(asked, hidden)
+    maps = trunk(levels, paddings)
+    of_trunk: tuple[Any, Any] = head, query_head
+    return of_trunk[0].on_trunk(maps), of_trunk[1].on_trunk([maps[index] for index in queried])
+
+
 def run_cascade(
     levels: Sequence[Tensor],
     head: CellHead,
@@ -153,8 +175,8 @@ def run_cascade(
     if start >= len(levels):
         raise ValueError(f"expected the cascade to start at one of {len(levels)} levels, got start={start}")
     paddings = [None] * len(levels) if paddings is None else list(paddings)
-    answers = list(head.on_levels(levels[start:], paddings[start:], start))
-    start_logits = query_head.on_levels([levels[start]], [paddings[start]])[0]
+    dense, (start_logits,) = answers_and_queries(head, query_head, levels[start:], paddings[start:], [0], start)
+    answers = list(dense)
     query_logits = _visible(start_logits, paddings[start])
     computed: list[ComputedLevel] = []
     for level in reversed(range(start)):

@@ -47,7 +47,10 @@ class ProposalHead(nn.Module):
         self, levels: Sequence[Tensor], paddings: PaddingOfLevels = None, first_level: int = 0
     ) -> tuple[LevelAnswers, ...]:
         """Answers of all cells. paddings: per level True at padded cells, which are zero before every layer."""
-        maps = self.trunk(levels, [None] * len(levels) if paddings is None else paddings)
+        return self.on_trunk(self.trunk(levels, [None] * len(levels) if paddings is None else paddings))
+
+    def on_trunk(self, maps: Sequence[Float[Tensor, "B C _ _"]]) -> tuple[LevelAnswers, ...]:
+        """Answers of all cells from what the trunk made of the levels."""
         return tuple(self._on_map(level) for level in maps)
 
     def branches(self) -> tuple[Branch, ...]:
@@ -85,7 +88,10 @@ class TrunkQueryHead(nn.Module):
 
     def on_levels(self, levels: Sequence[Tensor], paddings: PaddingOfLevels = None) -> tuple[Tensor, ...]:
         """Logits of all cells of levels, one "B H W" map for each."""
-        maps = self.trunk(levels, [None] * len(levels) if paddings is None else paddings)
+        return self.on_trunk(self.trunk(levels, [None] * len(levels) if paddings is None else paddings))
+
+    def on_trunk(self, maps: Sequence[Float[Tensor, "B C _ _"]]) -> tuple[Tensor, ...]:
+        """Logits of all cells from what the trunk made of the levels."""
         return tuple(self.prediction(level)[:, 0] for level in maps)
 
     def branches(self) -> tuple[Branch, ...]:

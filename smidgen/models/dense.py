@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from smidgen.decoder.cascaded_head import QueryMethod, run_cascade, sparse_query
+from smidgen.decoder.cascaded_head import QueryMethod, answers_and_queries, run_cascade, sparse_query
 from smidgen.nn.shapes_only import has_values
 from smidgen.nn.sparse_convolution import Branch
 from smidgen.structures import (
@@ -171,10 +171,10 @@ def _taught(
     paddings: Sequence[Tensor] | None,
 ) -> DenseOutput:
     """All cells and the query maps. All levels at once, since a norm may merge their statistics."""
-    levels = head.on_levels(pyramid.levels, paddings)
-    maps: tuple[tuple[int, Tensor], ...] = ()
-    if querying is not None:
-        features = [pyramid.levels[level] for level in querying.supervised]
-        hidden = None if paddings is None else [paddings[level] for level in querying.supervised]
-        maps = tuple(zip(querying.supervised, querying.head.on_levels(features, hidden), strict=True))
-    return DenseOutput(levels, pyramid.strides, pyramid.canvas_hw, sizes_hw, maps)
+    if querying is None:
+        return DenseOutput(head.on_levels(pyramid.levels, paddings), pyramid.strides, pyramid.canvas_hw, sizes_hw)
+    hidden: Sequence[Tensor | None] = [None] * len(pyramid.levels) if paddings is None else paddings
+    taught = querying.supervised
+    answers, maps = answers_and_queries(head, querying.head, pyramid.levels, hidden, taught)
+    query_logits = tuple(zip(taught, maps, strict=True))
+    return DenseOutput(answers, pyramid.strides, pyramid.canvas_hw, sizes_hw, query_logits)

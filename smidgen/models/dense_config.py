@@ -11,6 +11,7 @@ from smidgen.structures import Preprocessing
 from smidgen.tokens.cascade_sparse_query import CascadeSparseQuery
 
 TowerNorm: TypeAlias = Literal["none", "merged"]
+BoxLossName: TypeAlias = Literal["smooth_l1", "giou"]
 
 FROM_P2 = BackboneConfig(strides=(4, 8, 16, 32))
 PADDED = Preprocessing(pad_multiple=32)
@@ -22,10 +23,11 @@ official weights are Caffe's: BGR, mean (103.53, 116.28, 123.675) and no scale, 
 class CascadeConfig:
     """Which cells of the finest levels are computed in evaluation (QueryDet, section 3.3).
 
-    threshold: 0.15 in the paper, 0.12 in the released configurations. context: cells around each key that are computed,
-    too (5x5, table 6). start: index of the level whose dense query map starts the cascade (P4, table 4). budget: keys
-    of an image at most, as a number or a share of the level's cells; None = any. method: "csq" (sparse convolutions),
-    "cq" (crops) or "ccq" (the whole level, read at the keys), table 5.
+    threshold: 0.15 in the paper, 0.12 in the released configurations; `smidgen.recipes.cascade_threshold` finds the one
+    that keeps a share of a data set's small objects. context: cells around each key that are computed, too (5x5, table
+    6). start: index of the level whose dense query map starts the cascade (P4, table 4). budget: keys of an image at
+    most, as a number or a share of its cells on the level; None = any. method: "csq" (sparse convolutions), "cq"
+    (crops) or "ccq" (the whole level, read at the keys), table 5.
     """
 
     threshold: float = 0.15

@@ -9,12 +9,12 @@ from smidgen.decoder.dense_readout import BoxDecoder, DenseReadout
 from smidgen.features.strip_mlp import StripMLPBackbone
 from smidgen.features.timm_backbone import TimmBackbone
 from smidgen.features.torchvision_backbone import NAMES, ShuffleNetBackbone
-from smidgen.losses.dense_loss import DenseTerm
+from smidgen.losses.dense_loss import BoxLoss, DenseTerm, SmoothL1OfDeltas, giou_of_deltas
 from smidgen.losses.small_object_map import SmallObjectLoss
 from smidgen.models import parts
 from smidgen.models.config import BackboneConfig
 from smidgen.models.dense import Querying, QueryMaps
-from smidgen.models.dense_config import CascadeConfig, DenseReadoutConfig, SmallObjectConfig, TowerNorm
+from smidgen.models.dense_config import BoxLossName, CascadeConfig, DenseReadoutConfig, SmallObjectConfig, TowerNorm
 from smidgen.nn.merged_batch_norm import MergedBatchNorm
 
 
@@ -49,6 +49,11 @@ def tower_norm(norm: TowerNorm) -> Callable[[int], MergedBatchNorm] | None:
     return MergedBatchNorm if norm == "merged" else None
 
 
+def box_loss(name: BoxLossName) -> BoxLoss:
+    """The loss of an anchor's box."""
+    return giou_of_deltas if name == "giou" else SmoothL1OfDeltas()
+
+
 def dense_readout(decoder: BoxDecoder, config: DenseReadoutConfig, parity: bool) -> DenseReadout:
     """Candidates by score, then suppression; in parity mode cells in the padding propose, too."""
     return DenseReadout(
@@ -61,15 +66,24 @@ def dense_readout(decoder: BoxDecoder, config: DenseReadoutConfig, parity: bool)
     )
 
 
-def querying(head: QueryMaps, small_objects: SmallObjectConfig, cascade: CascadeConfig | None) -> Querying:
-    """The query head with what its maps choose. ValueError where a level that the cascade reads is not taught."""
+def querying(
+    head: QueryMaps, small_objects: SmallObjectConfig, cascade: CascadeConfig | None, num_levels: int
+) -> Querying:
+    """The query head with what its maps choose. ValueError where there is no such level, or where one that the cascade
+    reads is not taught.
+    """
+    taught = set(small_objects.levels)
+    if not taught or taught - set(range(num_levels)):
+        raise ValueError(
+            f"expected query maps of some of the levels 0 to {num_levels - 1}, got "
+            f"model.small_objects.levels={small_objects.levels}"
+        )
     if cascade is None:
         return Querying(head, small_objects.levels)
-    missing = set(range(1, cascade.start + 1)) - set(small_objects.levels)
-    if missing:
+    if set(range(1, cascade.start + 1)) - taught:
         raise ValueError(
             f"expected the query maps of levels 1 to {cascade.start} to be taught for a cascade that starts at "
-            f"{cascade.start}, got model.small_objects.levels={small_objects.levels}"
+            f"model.cascade.start={cascade.start}, got model.small_objects.levels={small_objects.levels}"
         )
     return Querying(head, small_objects.levels, **cascade.built())
 

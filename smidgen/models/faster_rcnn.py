@@ -102,7 +102,8 @@ def query_det_faster_rcnn(config: QueryDetFasterRCNNConfig, pretrained: bool = F
     """Build the network; `pretrained` asks timm or torchvision for backbone weights."""
     stages = _stages(config, pretrained)
     query_head = TrunkQueryHead(stages["head"].trunk, config.width)
-    return TwoStageDetector(**stages, querying=querying(query_head, config.small_objects, config.cascade))
+    asked = querying(query_head, config.small_objects, config.cascade, config.num_levels)
+    return TwoStageDetector(**stages, querying=asked)
 
 
 def query_det_faster_rcnn_criterion(config: QueryDetFasterRCNNConfig) -> TwoStageLoss:

@@ -28,6 +28,7 @@ from smidgen.models.dense import DenseDetector
 from smidgen.models.dense_config import (
     FROM_P2,
     PADDED,
+    BoxLossName,
     CascadeConfig,
     DenseReadoutConfig,
     SmallObjectConfig,
@@ -35,6 +36,7 @@ from smidgen.models.dense_config import (
 )
 from smidgen.models.dense_parts import (
     backbone,
+    box_loss,
     dense_readout,
     octave_anchors,
     querying,
@@ -54,7 +56,8 @@ class QueryDetConfig:
     """Defaults: QueryDet-R50 on COCO as released (40,934,069 parameters with 80 classes); VisDrone's differences are in
     the fields' descriptions.
 
-    level_weights: "released_coco", "released_visdrone", the paper's "linear" or factors. cascade: None = everything.
+    level_weights: "released_coco", "released_visdrone", the paper's "linear" or factors. box_loss: see
+    `smidgen.models.retinanet.RetinaNetConfig`. cascade: None = everything.
     """
 
     num_classes: int
@@ -63,6 +66,7 @@ class QueryDetConfig:
     width: int = 256
     head_layers: int = 4
     level_weights: LevelWeighting | tuple[float, ...] = "released_coco"
+    box_loss: BoxLossName = "smooth_l1"
     small_objects: SmallObjectConfig = field(default_factory=SmallObjectConfig)
     cascade: CascadeConfig | None = field(default_factory=CascadeConfig)
     readout: DenseReadoutConfig = field(
@@ -99,7 +103,9 @@ def query_det(config: QueryDetConfig, pretrained: bool = False) -> DenseDetector
         backbone=body,
         neck=FeaturePyramidNetwork(body.channels, config.width, top="c5", num_levels=config.num_levels),
         head=DenseHead(config.width, config.num_classes, anchors.num_anchors, config.head_layers),
-        querying=querying(QueryHead(config.width, config.head_layers), config.small_objects, config.cascade),
+        querying=querying(
+            QueryHead(config.width, config.head_layers), config.small_objects, config.cascade, config.num_levels
+        ),
         readout=dense_readout(AnchorBoxes(anchors), config.readout, config.parity),
         see_padding=config.parity,
     )
@@ -112,6 +118,7 @@ def query_det_criterion(config: QueryDetConfig) -> AnchorLoss:
         AnchorOverlap(),
         RunningPositiveCount(),
         level_weights=level_weights(config.level_weights, config.num_levels),
+        box_loss=box_loss(config.box_loss),
         terms=[small_object_term(config.small_objects, SMALLEST_ANCHOR)],
     )
 
@@ -125,7 +132,7 @@ def query_det_fcos(config: QueryDetFCOSConfig, pretrained: bool = False) -> Dens
         backbone=body,
         neck=FeaturePyramidNetwork(body.channels, config.width, top="p5", num_levels=config.num_levels),
         head=point_head(config.width, config.num_classes, config.head_layers, strides, config.norm),
-        querying=querying(query_head, config.small_objects, config.cascade),
+        querying=querying(query_head, config.small_objects, config.cascade, config.num_levels),
         readout=point_readout(config.readout, config.parity),
         see_padding=config.parity,
     )

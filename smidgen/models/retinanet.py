@@ -20,8 +20,8 @@ from smidgen.losses.level_weights import LevelWeighting, level_weights
 from smidgen.losses.positive_count import RunningPositiveCount
 from smidgen.models.config import BackboneConfig
 from smidgen.models.dense import DenseDetector
-from smidgen.models.dense_config import PADDED, DenseReadoutConfig
-from smidgen.models.dense_parts import backbone, dense_readout, octave_anchors, strides_of
+from smidgen.models.dense_config import PADDED, BoxLossName, DenseReadoutConfig
+from smidgen.models.dense_parts import backbone, box_loss, dense_readout, octave_anchors, strides_of
 from smidgen.structures import Preprocessing
 
 
@@ -30,7 +30,8 @@ class RetinaNetConfig:
     """Defaults: RetinaNet-R50 as QueryDet's baseline (37,915,572 parameters with 80 classes).
 
     width, head_layers: of pyramid and towers (section 4). level_weights: a preset or a factor for each level; uniform
-    in RetinaNet, QueryDet's re-balance on P3..P7 is "linear" (table 3).
+    in RetinaNet, QueryDet's re-balance on P3..P7 is "linear" (table 3). box_loss: "smooth_l1" (beta 0.1) or "giou", an
+    option of the released code.
     """
 
     num_classes: int
@@ -39,6 +40,7 @@ class RetinaNetConfig:
     width: int = 256
     head_layers: int = 4
     level_weights: LevelWeighting | tuple[float, ...] = "uniform"
+    box_loss: BoxLossName = "smooth_l1"
     readout: DenseReadoutConfig = field(default_factory=DenseReadoutConfig)
     preprocessing: Preprocessing = field(default_factory=lambda: PADDED)
     parity: bool = False
@@ -66,4 +68,5 @@ def retinanet_criterion(config: RetinaNetConfig) -> AnchorLoss:
         AnchorOverlap(),
         RunningPositiveCount(),
         level_weights=level_weights(config.level_weights, config.num_levels),
+        box_loss=box_loss(config.box_loss),
     )

@@ -8,6 +8,7 @@ from torchvision.models import detection
 
 from smidgen.decoder.cascaded_head import ComputedCells
 from smidgen.evaluation.flop_count import count_flops
+from smidgen.losses.dense_loss import giou_of_deltas
 from smidgen.models import configure, create_criterion, create_model
 from smidgen.structures import DenseOutput, Detections, ImageBatch, Target, evidence_of
 from smidgen.structures.regions import RegionAnswers
@@ -142,6 +143,32 @@ def test_training_answers_everywhere_and_teaches_the_maps_of_p3_and_p4() -> None
 def test_a_cascade_that_reads_untaught_maps_is_refused() -> None:
     with pytest.raises(ValueError, match=r"maps of levels 1 to 3 .*model\.small_objects\.levels=\(1, 2\)"):
         create_model("query_det_nano", num_classes=1, cascade={"start": 3})
+
+
+@pytest.mark.parametrize("levels", [(), (1, 2, 9), (-1, 1, 2)])
+@pytest.mark.parametrize("name", ["query_det_nano", "query_det_fcos_nano", "query_det_faster_rcnn_nano"])
+def test_maps_of_levels_that_do_not_exist_are_refused_before_training(name: str, levels: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"of some of the levels 0 to \d, got model\.small_objects\.levels="):
+        create_model(name, num_classes=1, small_objects={"levels": levels})
+
+
+def test_the_trunk_that_queries_share_runs_once() -> None:
+    model, asked = _model("query_det_faster_rcnn_nano"), []
+    model.head.trunk.register_forward_hook(lambda trunk, inputs, maps: asked.append(len(inputs[0])))
+    images, targets = ImageBatch.collate([_image(64, 64)], 32), [_target([], [], (64, 64))]
+    model(images)
+    assert asked == [3], "densely P4 to P6 only; keys of P3 and P2 are read by kernels"
+    output = model(images, targets)
+    assert asked == [3, 5]
+    for level, logits in output.query_logits:
+        alone = model.query_head(model.neck(model.backbone(images.normalized(model.preprocessing))).levels[level])
+        torch.testing.assert_close(logits, alone)
+
+
+def test_the_box_loss_of_anchors_can_be_giou() -> None:
+    for name in ("retinanet_nano", "query_det_nano"):
+        model = create_model(name, num_classes=1, box_loss="giou")
+        assert create_criterion(model).box_loss is giou_of_deltas
 
 
 def test_one_field_of_an_optional_cascade_keeps_the_others() -> None:
