@@ -1,32 +1,26 @@
 """What a cascade costs and saves: accuracy against computed cells and time, by threshold and by budget, beside dense.
 
 Yang et al., "QueryDet: Cascaded Sparse Query for Accelerating High-Resolution Small Object Detection", CVPR 2022,
-figure 4, which moves the threshold; a budget of keys for each image is not in the paper. Every setting sees every image
-in turn, so that a machine that is busy for a while is busy for all of them.
+figure 4, which moves the threshold; a budget of keys for each image is not in the paper. How it is measured stands in
+`smidgen.analysis.cascade_measuring`.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import nn
 
+from smidgen.analysis.cascade_measuring import Measured, Setting, measure_settings
 from smidgen.analysis.cascade_threshold import cascade_of
 from smidgen.analysis.panels import Picture, how_many
-from smidgen.data import DetectionDataset, evaluation_loader
-from smidgen.decoder.cascaded_head import ComputedCells
-from smidgen.evaluation.detect_and_score import as_results, ids_in_dataset
-from smidgen.evaluation.model_state import device_of, evaluating
+from smidgen.data import DetectionDataset
+from smidgen.evaluation.model_state import device_of
 from smidgen.evaluation.protocol import load_protocol
-from smidgen.evaluation.scoring import score
-from smidgen.structures import DenseOutput, Detections, ImageBatch, evidence_of
 from smidgen.tokens.cascade_sparse_query import CascadeSparseQuery
 
 THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
@@ -85,7 +79,6 @@ def settings_of(
     return [(DENSE, None), *by_threshold, *by_budget]
 
 
-@torch.inference_mode()
 def measure_tradeoff(
     model: nn.Module,
     dataset: DetectionDataset,
@@ -97,90 +90,19 @@ def measure_tradeoff(
 ) -> Tradeoff:
     """Detect on every image with every setting, one image at a time, and score what was found.
 
-    budgets: keys of an image at most, as a number or a share of the level's cells. progress: called with the number of
-    images done and of all. The model keeps its cascade. Raises ValueError for a model without one and where model and
-    data set have no class in common.
+    budgets: keys of an image at most, as a number or a share of its cells on the level. progress: called with the
+    number of images done and of all. The model keeps its cascade. Raises ValueError for a model without one, and as
+    `smidgen.analysis.cascade_measuring.measure_settings` does.
     """
-    settings, judged_by = settings_of(cascade_of(model), thresholds, budgets), load_protocol(protocol)
-    class_ids = ids_in_dataset(model.classes, dataset.classes)  # type: ignore[arg-type]
-    runs = [_Run(model, kind, cascade) for kind, cascade in settings]
-    preprocessing: Any = model.config.preprocessing  # type: ignore[union-attr]
-    done = 0
-    with evaluating(model):
-        for images, targets in evaluation_loader(dataset, preprocessing=preprocessing, batch_size=1):
-            batch, original_hw = images.to(device_of(model)), [target.original_hw for target in targets]
-            if not done:
-                _warm_up(runs, batch, original_hw)
-            for run in _in_turn(runs, done):
-                run.predictions += as_results(run(batch, original_hw), targets, class_ids)
-            done += len(images)
-            if progress is not None:
-                progress(done, len(dataset))
-    if not done:
-        raise ValueError(f"expected at least one readable image to measure on, got none in {dataset.path}")
-    truth = dataset.coco_ground_truth()
-    points = tuple(run.point(score(truth, run.predictions, judged_by).metrics) for run in runs)
-    return Tradeoff(points, judged_by.name, str(device_of(model)), done)
+    kinds, judged_by = settings_of(cascade_of(model), thresholds, budgets), load_protocol(protocol)
+    found = measure_settings(model, dataset, [Setting(cascade) for _, cascade in kinds], judged_by, progress)
+    points = tuple(_point(kind, cascade, found[Setting(cascade)]) for kind, cascade in kinds)
+    return Tradeoff(points, judged_by.name, str(device_of(model)), found[Setting(None)].images)
 
 
-def _warm_up(runs: Sequence[_Run], images: ImageBatch, original_hw: Sequence[tuple[int, int]]) -> None:
-    for run in runs:
-        run(images, original_hw)
-        run.forget()
-
-
-def _in_turn(runs: Sequence[_Run], first: int) -> list[_Run]:
-    """Another one begins with each image, so that none always finds the caches of the same other one."""
-    start = first % len(runs)
-    return [*runs[start:], *runs[:start]]
-
-
-class _Run:
-    """A setting while it is measured."""
-
-    def __init__(self, model: nn.Module, kind: str, cascade: CascadeSparseQuery | None) -> None:
-        self.model: Any = model
-        self.kind, self.cascade = kind, cascade
-        self.predictions: list[dict[str, Any]] = []
-        self.forget()
-
-    def forget(self) -> None:
-        """Begin again to measure."""
-        self.seconds: list[float] = []
-        self.computed = self.cells = 0
-
-    def __call__(self, images: ImageBatch, original_hw: Sequence[tuple[int, int]]) -> list[Detections]:
-        querying = self.model.querying
-        self.model.querying = replace(querying, cascade=self.cascade)
-        try:
-            start = _now(images)
-            output: DenseOutput = self.model(images)
-            found: list[Detections] = self.model.readout(output, original_hw, self.model.classes)
-            self.seconds.append(_now(images) - start)
-        finally:
-            self.model.querying = querying
-        self._count(output)
-        return found
-
-    def point(self, metrics: Mapping[str, float]) -> TradeoffPoint:
-        """What was measured."""
-        share = self.computed / self.cells if self.cells else 1.0
-        cascade = self.cascade
-        threshold, budget = (None, None) if cascade is None else (cascade.threshold, cascade.budget)
-        milliseconds = statistics.median(self.seconds) * 1000
-        return TradeoffPoint(self.kind, threshold, budget, share, milliseconds, dict(metrics))
-
-    def _count(self, output: DenseOutput) -> None:
-        found = evidence_of(output.evidence, ComputedCells)
-        for level in () if found is None else found.levels:
-            self.computed += len(level.active)
-            self.cells += level.active.batch * level.active.shape[0] * level.active.shape[1]
-
-
-def _now(images: ImageBatch) -> float:
-    if images.pixels.is_cuda:
-        torch.cuda.synchronize(images.pixels.device)
-    return time.perf_counter()
+def _point(kind: str, cascade: CascadeSparseQuery | None, found: Measured) -> TradeoffPoint:
+    threshold, budget = (None, None) if cascade is None else (cascade.threshold, cascade.budget)
+    return TradeoffPoint(kind, threshold, budget, found.share, found.latency_ms, found.metrics)
 
 
 def tradeoff_picture(tradeoff: Tradeoff, metric: str = "AP") -> Picture:

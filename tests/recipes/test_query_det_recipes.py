@@ -40,6 +40,16 @@ def test_visdrone_has_its_own_weights_and_sizes() -> None:
     assert experiment.data.augmentation.short_sides == (1200,) and experiment.data.augmentation.long_side == 1999
 
 
+def test_the_released_score_thresholds() -> None:
+    """Of the baseline 0.05 on COCO and 0.005 on VisDrone, of QueryDet 0.0001 on both."""
+    found = {
+        (system, name): run_recipe(f"query_det.{name}", system=system).model.readout.score_threshold
+        for system in ("retinanet_r50", "query_det_r50")
+        for name in ("coco", "visdrone")
+    }
+    assert list(found.values()) == [0.05, 0.005, 1e-4, 1e-4]
+
+
 @pytest.mark.parametrize("system", ["retinanet_r50", "query_det_fcos_r50", "faster_rcnn_r50", "query_det_mobilenetv2"])
 def test_baselines_and_other_detectors_are_trained_alike(system: str) -> None:
     model = run_recipe("query_det.visdrone", system=system).model
@@ -85,5 +95,8 @@ def test_all_rows_come_from_one_model(tmp_path: Path, capsys: pytest.CaptureFixt
     assert [len(tables[table]) for table in "456"] == [3, 4, 6]
     shares = [row["share"] for row in tables["6"]]
     assert shares == sorted(shares) and 0 < shares[0] <= 1
-    assert tables["5"][0]["share"] is None and all(row["seconds"] > 0 for row in tables["5"])
+    assert tables["5"][0]["share"] == 1 and all(row["latency_ms"] > 0 for row in tables["5"])
     assert tables["4"][1]["name"] == "start P4"
+    same = [tables["4"][1], tables["5"][3], tables["6"][2]]
+    assert all({**row, "name": ""} == {**same[0], "name": ""} for row in same), "one setting is measured once"
+    assert tables["4"][0] == tables["5"][0], "dense"
