@@ -15,10 +15,13 @@ from torch import Tensor, nn
 
 from smidgen.nn.sampling_embedding_bag import sample_with_bags
 from smidgen.nn.sampling_grid import sample_with_grid
+from smidgen.nn.sampling_locations import locate_samples
+from smidgen.nn.sampling_self_test import triton_is_trusted
+from smidgen.nn.sampling_triton import attend_with_triton, explain_missing, sample_with_triton
 from smidgen.nn.token_rows import on_empty_grid, rows_of
 from smidgen.structures import ActiveTokens
 
-SamplingMethod = Literal["auto", "grid_sample", "embedding_bag"]
+SamplingMethod = Literal["auto", "grid_sample", "embedding_bag", "triton"]
 
 BAG_QUERIES, BAG_QUERIES_IN_TRAINING = 512, 1024
 """Queries from which "auto" uses bags on a CPU, without and with gradients. Both ways take equal time somewhere in 100
@@ -26,7 +29,11 @@ to 450 queries forward, and in 200 to 1500 forward and backward (one thread, ima
 32 channels, batch 1 to 8): encoders use bags, most decoders in training do not.
 """
 
-_SAMPLERS: dict[str, Callable[..., Tensor]] = {"grid_sample": sample_with_grid, "embedding_bag": sample_with_bags}
+_SAMPLERS: dict[str, Callable[..., Tensor]] = {
+    "grid_sample": sample_with_grid,
+    "embedding_bag": sample_with_bags,
+    "triton": sample_with_triton,
+}
 
 
 def sample_deformable(
@@ -42,29 +49,61 @@ def sample_deformable(
     value: the levels' cells, level 0 first, rows then columns. shapes: (rows, columns) of each level.
     locations: (x, y) in [0, 1] of each level's canvas, cell centers at (i + 0.5) / size; outside there are zeros.
     Computes in float32 at least and returns value's dtype.
-    method: "grid_sample" anywhere; "embedding_bag" on a CPU, many times faster with many queries; "auto" chooses by
-    device and number of queries, and takes grid_sample while a model is exported.
+    method: "grid_sample" anywhere; "embedding_bag" on a CPU, many times faster with many queries; "triton" on a GPU,
+    one kernel; "auto" chooses by device and number of queries, and takes grid_sample while a model is exported.
     """
-    dtype = torch.promote_types(value.dtype, torch.float32)
-    if method == "auto":
-        method = "embedding_bag" if _bags_are_faster(value, locations, weights) else "grid_sample"
-    sample = _sampler(method, value.device)
-    return sample(value.to(dtype), shapes, locations.to(dtype), weights.to(dtype)).to(value.dtype)
+    method = _fastest(value, locations, weights) if method == "auto" else method
+    return _sampler(method, value.device)(value, shapes, locations, weights)
 
 
-def _bags_are_faster(value: Tensor, locations: Tensor, weights: Tensor) -> bool:
+def attend_deformable(
+    value: Float[Tensor, "B N heads dim"],
+    shapes: Sequence[tuple[int, int]],
+    offsets: Float[Tensor, "B Q heads L P 2"],
+    logits: Float[Tensor, "B Q heads L P"],
+    reference: Float[Tensor, "B Q L D"],
+    *,
+    method: SamplingMethod = "auto",
+) -> Float[Tensor, "B Q heads_times_dim"]:
+    """`sample_deformable` at `locate_samples`, weighted by a softmax over each head's logits of all levels and points.
+
+    With "triton" locations and weights are computed inside the kernel and never written out.
+    """
+    method = _fastest(value, offsets, logits, reference) if method == "auto" else method
+    if method == "triton":
+        _sampler(method, value.device)
+        return attend_with_triton(value, shapes, offsets, logits, reference)
+    weights = logits.flatten(3).softmax(-1).view_as(logits)
+    return sample_deformable(value, shapes, locate_samples(offsets, reference, shapes), weights, method=method)
+
+
+def _fastest(value: Tensor, places: Tensor, scores: Tensor, reference: Tensor | None = None) -> SamplingMethod:
     # An exported file must know only standard operators and must not be bound to its example's side of a threshold.
-    if torch.compiler.is_exporting() or value.device.type != "cpu":
+    if torch.compiler.is_exporting():
+        return "grid_sample"
+    inputs = (value, places, scores) if reference is None else (value, places, scores, reference)
+    training = torch.is_grad_enabled() and any(each.requires_grad for each in inputs)
+    if value.device.type == "cpu":
+        enough = places.shape[1] >= (BAG_QUERIES_IN_TRAINING if training else BAG_QUERIES)
+        return "embedding_bag" if enough else "grid_sample"
+    return "triton" if _triton_will_do(value, scores, reference, training) else "grid_sample"
+
+
+def _triton_will_do(value: Tensor, scores: Tensor, reference: Tensor | None, training: bool) -> bool:
+    # The kernel has no deterministic gradient; who asks for one shall hear PyTorch's own words.
+    if value.device.type != "cuda" or torch.are_deterministic_algorithms_enabled():
         return False
-    training = torch.is_grad_enabled() and any(each.requires_grad for each in (value, locations, weights))
-    return locations.shape[1] >= (BAG_QUERIES_IN_TRAINING if training else BAG_QUERIES)
+    reference_size = 0 if reference is None else reference.shape[-1]
+    return triton_is_trusted(value.device, value.dtype, *scores.shape[2:], value.shape[3], reference_size, training)
 
 
 def _sampler(method: str, device: torch.device) -> Callable[..., Tensor]:
     if method not in _SAMPLERS:
-        raise ValueError(f"expected method to be 'auto', 'grid_sample' or 'embedding_bag', got {method!r}")
+        raise ValueError(f"expected method to be 'auto' or one of {', '.join(map(repr, _SAMPLERS))}, got {method!r}")
     if method == "embedding_bag" and device.type != "cpu":
         raise ValueError(f"method='embedding_bag' needs a CPU, got values on {device}; use 'auto' or 'grid_sample'")
+    if method == "triton" and (problem := explain_missing(device)):
+        raise ValueError(f"method='triton' needs {problem}; use 'auto' or 'grid_sample'")
     return _SAMPLERS[method]
 
 
@@ -156,16 +195,11 @@ class DeformableAttention(nn.Module):
         if len(shapes) != self.num_levels:
             raise ValueError(f"expected the shapes of num_levels={self.num_levels} levels, got {len(shapes)}: {shapes}")
         axes = (*query.shape[:2], self.num_heads, self.num_levels, self.num_points)
-        weights = self.attention_weights(query).view(*axes[:3], -1).softmax(-1).view(axes)
         offsets = self.sampling_offsets(query).view(*axes, 2)
-        locations = self._locations(offsets, reference[:, :, None, :, None], shapes)
-        output: Tensor = self.output_proj(sample_deformable(projected, shapes, locations, weights, method=self.method))
+        logits = self.attention_weights(query).view(axes)
+        read = attend_deformable(projected, shapes, offsets, logits, reference, method=self.method)
+        output: Tensor = self.output_proj(read)
         return output
-
-    def _locations(self, offsets: Tensor, reference: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
-        if reference.shape[-1] == 4:
-            return reference[..., :2] + offsets / self.num_points * reference[..., 2:] * 0.5
-        return reference + offsets / _cells_wh(shapes, reference)[:, None]
 
     def _initial_offsets(self) -> Float[Tensor, "heads L P 2"]:
         angle = torch.arange(self.num_heads, dtype=torch.float32) * (2 * math.pi / self.num_heads)
@@ -176,20 +210,11 @@ class DeformableAttention(nn.Module):
         return offsets.expand(-1, self.num_levels, -1, -1)
 
 
-def _cells_wh(shapes: Sequence[tuple[int, int]], like: Tensor) -> Float[Tensor, "L 2"]:
-    """(columns, rows) of each level in float32, on the device of `like`.
-
-    Not `torch.tensor(shapes)`, which would bake the sizes of the example image into an exported model.
-    """
-    sizes = [like.new_full((), size, dtype=torch.float32) for rows, columns in shapes for size in (columns, rows)]
-    return torch.stack(sizes).view(-1, 2)
-
-
 def sampling_macs(num_queries: int, num_heads: int, num_levels: int, num_points: int, head_dim: int) -> int:
     """Multiply-adds of `sample_deformable` for one image.
 
     For every sample and channel: 4 for the bilinear corners and 1 for the attention weight. Finding the corners is not
-    counted, as elementwise work is not counted elsewhere. `FlopCounterMode` sees the same number, times two, of either
+    counted, as elementwise work is not counted elsewhere. `FlopCounterMode` sees the same number, times two, of every
     method; for grid_sample it must be given `sampling_grid.GRID_SAMPLE_FLOPS`.
     """
     return num_queries * num_heads * num_levels * num_points * head_dim * 5

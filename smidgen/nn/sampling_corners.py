@@ -72,11 +72,12 @@ def corner_weights(fraction: Float[Tensor, "Q S 2"], weights: Float[Tensor, "Q S
 
 
 def add_border(
-    value: Float[Tensor, "*heads N dim"], shapes: Sequence[tuple[int, int]]
+    value: Float[Tensor, "*heads N dim"], shapes: Sequence[tuple[int, int]], dtype: torch.dtype
 ) -> Float[Tensor, "*heads cells dim"]:
-    """The table of all cells: the levels of `value`, each inside its border."""
+    """The table of all cells in `dtype`: the levels of `value`, each inside its border."""
     bordered = bordered_shapes(shapes)
-    table = value.new_zeros(*value.shape[:-2], sum(rows * columns for rows, columns in bordered), value.shape[-1])
+    num_cells = sum(rows * columns for rows, columns in bordered)
+    table = value.new_zeros(*value.shape[:-2], num_cells, value.shape[-1], dtype=dtype)
     for outer, level in zip(level_maps(table, bordered), level_maps(value, shapes), strict=True):
         outer[..., BORDER:-BORDER, BORDER:-BORDER, :] = level
     return table

@@ -23,6 +23,11 @@ from smidgen.nn.sampling_corners import CORNERS, BorderedLevels, add_border, add
 QUERIES_PER_CHUNK = 4096
 """Queries whose corners are listed at once in the forward pass: 2,048 to 8,192 are equally fast (2 MB of L2 cache)."""
 
+QUERIES_PER_CHUNK_IN_BACKWARD = 32768
+"""The same in the backward pass, where every chunk walks through all cells once: the 22,223 queries of an encoder at
+800 x 1333 px stay in one chunk, and larger images take no more memory for their corners.
+"""
+
 
 def sample_with_bags(
     value: Float[Tensor, "B N heads dim"],
@@ -30,7 +35,7 @@ def sample_with_bags(
     locations: Float[Tensor, "B Q heads L P 2"],
     weights: Float[Tensor, "B Q heads L P"],
 ) -> Float[Tensor, "B Q heads_times_dim"]:
-    """`deformable_attention.sample_deformable` on a CPU. All tensors have the same dtype, float32 or float64."""
+    """`deformable_attention.sample_deformable` on a CPU. Half precision becomes float32 one image at a time."""
     output: Tensor = sample_bags(value, [size for shape in shapes for size in shape], locations, weights)
     return output
 
@@ -44,12 +49,14 @@ def sample_with_bags(
 def sample_bags(value: Tensor, sizes: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:
     """`sample_with_bags` with the shapes in a row: rows, columns, rows, columns ..."""
     shapes = list(zip(sizes[::2], sizes[1::2], strict=True))
-    levels = BorderedLevels.of(shapes, weights.shape[-1], value.dtype)
+    dtype = torch.promote_types(value.dtype, torch.float32)
+    levels = BorderedLevels.of(shapes, weights.shape[-1], dtype)
     output = value.new_empty(*weights.shape[:3], value.shape[-1])
-    for image, head, table in _tables(value, shapes):
-        output[image, :, head] = _sample_head(
-            table, levels, locations[image, :, head].flatten(1, 2), weights[image, :, head].flatten(1)
-        )
+    for image, head, table in _tables(value, shapes, dtype):
+        for queries in _chunks(weights.shape[1], QUERIES_PER_CHUNK):
+            chosen = (image, queries, head)
+            places, shares = locations[chosen].flatten(1, 2), weights[chosen].flatten(1)
+            output[chosen] = _sum_bags(table, levels, places.to(dtype), shares.to(dtype))
     return output.flatten(2)
 
 
@@ -64,38 +71,51 @@ def sample_bags_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of value, locations and weights from the gradient of `sample_bags`' output."""
     shapes = list(zip(sizes[::2], sizes[1::2], strict=True))
-    levels = BorderedLevels.of(shapes, weights.shape[-1], value.dtype)
+    dtype = torch.promote_types(value.dtype, torch.float32)
+    levels = BorderedLevels.of(shapes, weights.shape[-1], dtype)
     gradient = grad.unflatten(2, value.shape[2:])
     to_value, to_locations, to_weights = _gradient_buffers(value, locations, weights)
-    for image, head, table in _tables(value, shapes):
-        incoming = gradient[image, :, head].contiguous()
-        head_weights = weights[image, :, head].flatten(1)
-        upper_left, fraction = levels.locate(locations[image, :, head].flatten(1, 2))
-        readings = _read_along(incoming, table, levels.corners(upper_left))
-        by_place, by_weight = _sample_gradients(readings, fraction, head_weights)
-        to_locations[image, :, head] = (by_place * levels.wh).view_as(to_locations[image, :, head])
-        to_weights[image, :, head] = by_weight.view_as(to_weights[image, :, head])
-        parts = _transposed_bags(incoming, len(table), upper_left, corner_weights(fraction, head_weights))
-        for corner, part in zip(CORNERS, parts, strict=True):
-            add_corner(to_value[image, :, head], part, shapes, corner)
+    for image, head, table in _tables(value, shapes, dtype):
+        collected = torch.zeros(value.shape[1], value.shape[3], dtype=dtype)
+        for queries in _chunks(weights.shape[1], QUERIES_PER_CHUNK_IN_BACKWARD):
+            chosen = (image, queries, head)
+            places, shares = locations[chosen].flatten(1, 2).to(dtype), weights[chosen].flatten(1).to(dtype)
+            incoming = gradient[chosen].to(dtype).contiguous()
+            by_place, by_weight, parts = _differentiate_bags(incoming, table, levels, places, shares)
+            to_locations[chosen] = by_place.view_as(to_locations[chosen])
+            to_weights[chosen] = by_weight.view_as(to_weights[chosen])
+            for corner, part in zip(CORNERS, parts, strict=True):
+                add_corner(collected, part, shapes, corner)
+        to_value[image, :, head] = collected
     return to_value, to_locations, to_weights
 
 
-def _tables(value: Tensor, shapes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, Tensor]]:
+def _tables(value: Tensor, shapes: Sequence[tuple[int, int]], dtype: torch.dtype) -> Iterator[tuple[int, int, Tensor]]:
     """Image, head and their table of bordered cells; only one image's tables are alive at once."""
     for image, image_value in enumerate(value):
-        for head, table in enumerate(add_border(image_value.transpose(0, 1), shapes)):
+        for head, table in enumerate(add_border(image_value.transpose(0, 1), shapes, dtype)):
             yield image, head, table
 
 
-def _sample_head(
+def _chunks(num_queries: int, size: int) -> Iterator[slice]:
+    """Queries whose corners are alive at once: what bounds the memory, whatever the size of the image."""
+    for start in range(0, num_queries, size):
+        yield slice(start, start + size)
+
+
+def _differentiate_bags(
+    gradient: Float[Tensor, "Q dim"],
     table: Float[Tensor, "cells dim"],
     levels: BorderedLevels,
     locations: Float[Tensor, "Q S 2"],
     weights: Float[Tensor, "Q S"],
-) -> Float[Tensor, "Q dim"]:
-    chunks = zip(locations.split(QUERIES_PER_CHUNK), weights.split(QUERIES_PER_CHUNK), strict=True)
-    return torch.cat([_sum_bags(table, levels, *chunk) for chunk in chunks])
+) -> tuple[Float[Tensor, "Q S 2"], Float[Tensor, "Q S"], Iterator[Float[Tensor, "cells dim"]]]:
+    """Gradients of locations and weights, and, one corner after the other, of the table."""
+    upper_left, fraction = levels.locate(locations)
+    readings = _read_along(gradient, table, levels.corners(upper_left))
+    by_place, by_weight = _sample_gradients(readings, fraction, weights)
+    parts = _transposed_bags(gradient, len(table), upper_left, corner_weights(fraction, weights))
+    return by_place * levels.wh, by_weight, parts
 
 
 def _sum_bags(table: Tensor, levels: BorderedLevels, locations: Tensor, weights: Tensor) -> Tensor:

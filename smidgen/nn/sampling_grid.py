@@ -18,15 +18,14 @@ def sample_with_grid(
     locations: Float[Tensor, "B Q heads L P 2"],
     weights: Float[Tensor, "B Q heads L P"],
 ) -> Float[Tensor, "B Q heads_times_dim"]:
-    """`deformable_attention.sample_deformable`, level by level, so that only one level's samples are alive at once.
-
-    All arguments have the same dtype, at least float32.
-    """
+    """`deformable_attention.sample_deformable`, level by level, so that only one level's samples are alive at once."""
+    dtype, own_dtype = torch.promote_types(value.dtype, torch.float32), value.dtype
+    value, locations, weights = value.to(dtype), locations.to(dtype), weights.to(dtype)
     levels = value.split([rows * columns for rows, columns in shapes], dim=1)
     grids = (2 * locations - 1).unbind(3)
     arguments = zip(levels, shapes, grids, weights.unbind(3), strict=True)
     output = torch.stack([_sample_level(*level) for level in arguments]).sum(0)
-    return output.view(value.shape[0], value.shape[2] * value.shape[3], -1).transpose(1, 2)
+    return output.view(value.shape[0], value.shape[2] * value.shape[3], -1).transpose(1, 2).to(own_dtype)
 
 
 def _sample_level(
