@@ -34,7 +34,7 @@ class ErrorReading:
 def judged_section(judged: Judged) -> Section:
     """The protocol's figures by size and by class, and what they rest on."""
     evaluation, settings = judged.evaluation, judged.evaluation.settings
-    words = f"{evaluation.protocol}: {'. '.join(rules_in_words(settings).splitlines())}."
+    words = f"{evaluation.protocol}: {'; '.join(rules_in_words(settings).splitlines())}."
     absent = settings.get("classes_not_in_model")
     if absent:
         words += f" The model does not know {', '.join(absent)}: objects of these classes count as missed here."

@@ -26,7 +26,7 @@ MEANINGS: dict[str, str] = {
     ),
     "badly_localized": "They were seen, with a good score, but no box overlaps them enough to count as found.",
     "wrong_class": "They were found in the right place under another class's name.",
-    "low_score": ("An answer lies on them, but nobody would see it: it scores below what counts as found."),
+    "low_score": "An answer lies on them, but it scores below what counts as found.",
     "suppressed": "A right box was there and was removed, because a better one of the same class overlaps it.",
     "limit": "A right box was there and was cut, because an image may only have so many detections.",
 }
@@ -72,11 +72,11 @@ REMEDIES: dict[str, tuple[_Remedy, ...]] = {
         ("", "see below whether boxes are off by a pixel or two only (likeness by distance, noise of the labels)"),
     ),
     "wrong_class": (
-        ("", "see below what is taken for what; merge classes that nobody can tell apart, label more of the rare ones"),
+        ("", "see below what is taken for what: merge classes that nobody can tell apart, label more of the rare ones"),
     ),
     "low_score": (
         ("", "ask for less with --score when you predict"),
-        ("", "train longer; scores of small objects rise last"),
+        ("", "train longer: scores of small objects rise last"),
         ("loss.classification", "weigh classes more with model.loss.classification (now {value})"),
     ),
     "suppressed": (

@@ -9,6 +9,7 @@ import numpy as np
 
 from smidgen.analysis.bar_chart import Row, lying_bars
 from smidgen.analysis.loss_advice import MEANINGS, remedies
+from smidgen.analysis.loss_grid import loss_grid
 from smidgen.analysis.loss_stages import PLACE_STAGES, STAGES
 from smidgen.analysis.lost_object_crops import crop_figure
 from smidgen.analysis.object_fates import LostObjects
@@ -16,8 +17,6 @@ from smidgen.analysis.panels import how_many
 from smidgen.analysis.report import Section
 from smidgen.analysis.traced_losses import TracedLosses
 
-MOST_SHADE = 75
-TELLING = 5  # shares of fewer objects are not shaded
 LOWER_SCORES = (0.2, 0.1, 0.05)
 
 
@@ -31,7 +30,7 @@ def overview_section(traced: TracedLosses) -> Section:
         f"{rules_in_words(lost)} Every object with its fate stands in objects.csv.",
     )
     charts = [_found_chart(lost), _stage_chart(traced)] if int(lost.objects.sum()) else []
-    return Section(title="Where objects were lost", paragraphs=words, charts=charts, blocks=[loss_table(lost)])
+    return Section(title="Where objects were lost", paragraphs=words, charts=charts, blocks=[loss_grid(lost)])
 
 
 def rules_in_words(lost: LostObjects) -> str:
@@ -51,32 +50,12 @@ def stage_sections(traced: TracedLosses, config: Any) -> list[Section]:
     return [
         Section(
             title=f"{STAGES[stage].capitalize()}: {count} of {missed}",
-            paragraphs=_story(stage, traced.lost, config),
+            paragraphs=[_story(stage, traced.lost), "What to try:"],
+            points=remedies(stage, config),
             pictures=[[crop_figure(crop) for crop in traced.gallery.crops.get(stage, ())]],
         )
         for stage, count in traced.stages_by_loss()
     ]
-
-
-def loss_table(lost: LostObjects) -> str:
-    """Stages down, sizes across, shaded by the share of the size's objects, as HTML."""
-    sizes = [
-        f"{escape(name)}<br>{words}"
-        for name, words in zip(lost.rules.sizes.names, lost.rules.sizes.words(), strict=True)
-    ]
-    head = "".join(f"<th>{name}</th>" for name in ("stage", *sizes, "all sizes", "found<br>all the same"))
-    despite = dict(zip(PLACE_STAGES, lost.found_despite.tolist(), strict=True))
-    stages = "".join(
-        _stage_row(words, lost.table[row].tolist(), lost.objects.tolist(), despite.get(stage))
-        for row, (stage, words) in enumerate(STAGES.items())
-        if stage in lost.stages
-    )
-    sums = {"missed": lost.table.sum(axis=0), "found": lost.found, "objects": lost.objects}
-    bottom = "".join(_sum_row(name, counts.tolist(), lost.objects.tolist()) for name, counts in sums.items())
-    return (
-        '<div class="table"><table class="shaded">'
-        f"<thead><tr>{head}</tr></thead><tbody>{stages}{bottom}</tbody></table></div>"
-    )
 
 
 def within_reach(lost: LostObjects, score: float) -> int:
@@ -87,18 +66,14 @@ def within_reach(lost: LostObjects, score: float) -> int:
     return int(np.count_nonzero(low & right & (fates.answer_scores >= score)))
 
 
-def _story(stage: str, lost: LostObjects, config: Any) -> list[str]:
-    paragraphs = [MEANINGS[stage]]
+def _story(stage: str, lost: LostObjects) -> str:
+    words = MEANINGS[stage]
     if stage == "low_score":
-        paragraphs[0] += _rescued(lost)
-    if stage in PLACE_STAGES:
-        despite = int(lost.found_despite[PLACE_STAGES.index(stage)])
-        if despite:
-            paragraphs[0] += (
-                f" It is not always deadly: {how_many(despite, 'object')} failed it and were found all the same."
-            )
-    words = remedies(stage, config)
-    return [*paragraphs, f"What to try: {'; '.join(words)}."] if words else paragraphs
+        words += _rescued(lost)
+    despite = int(lost.found_despite[PLACE_STAGES.index(stage)]) if stage in PLACE_STAGES else 0
+    if despite:
+        words += f" It is not always deadly: {how_many(despite, 'object')} failed it and were found all the same."
+    return words
 
 
 def _rescued(lost: LostObjects) -> str:
@@ -112,38 +87,6 @@ def _rescued(lost: LostObjects) -> str:
         return " None of them has a right box of its class, either, so that a lower score alone will not do."
     steps = ", ".join(f"{count} from {score:g} on" for score, count in reached.items())
     return f" With a right box of their class, at a lower score, are about {steps}."
-
-
-def _stage_row(words: str, counts: list[int], objects: list[int], despite: int | None) -> str:
-    cells = "".join(_cell(count, of) for count, of in zip(counts, objects, strict=True))
-    total = _cell(sum(counts), sum(objects), "sum")
-    found = "" if despite is None else str(despite)
-    return f'<tr><td>{escape(words)}</td>{cells}{total}<td class="quiet">{found}</td></tr>'
-
-
-def _sum_row(name: str, counts: list[int], objects: list[int]) -> str:
-    whole = name == "objects"
-    pairs = zip([*counts, sum(counts)], [*objects, sum(objects)], strict=True)
-    cells = "".join(
-        f'<td class="sum">{count if whole else _counted(count, of)}</td>' if of else '<td class="sum"></td>'
-        for count, of in pairs
-    )
-    return f'<tr><td class="sum">{name}</td>{cells}<td></td></tr>'
-
-
-def _cell(count: int, of: int, kind: str = "") -> str:
-    if not count:
-        return f'<td class="{kind or "quiet"}">{"0" if of else ""}</td>'
-    if kind:
-        return f'<td class="{kind}">{_counted(count, of)}</td>'
-    if of < TELLING:
-        return f"<td>{_counted(count, of)}</td>"
-    shade = f"background: color-mix(in srgb, var(--line1) {MOST_SHADE * count / of:.0f}%, transparent)"
-    return f'<td style="{shade}">{_counted(count, of)}</td>'
-
-
-def _counted(count: int, of: int) -> str:
-    return f"{count} ({count / of:.0%})" if count else "0"
 
 
 def _found_chart(lost: LostObjects) -> str:

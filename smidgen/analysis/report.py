@@ -27,8 +27,8 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A heading, paragraphs of plain text, then ready HTML (charts side by side, blocks over the whole width), tables
-    and rows of pictures.
+    """A heading, paragraphs of plain text, a list of points, then ready HTML (charts side by side, blocks over the
+    whole width), tables and rows of pictures.
 
     tables: rows of cells, the first being the header; the first column is text, the others are numbers. pictures: rows
     whose figures belong together and stand side by side where there is room. more: the words behind which all rows of
@@ -37,6 +37,7 @@ class Section:
 
     title: str
     paragraphs: Sequence[str] = ()
+    points: Sequence[str] = ()
     charts: Sequence[str] = ()
     blocks: Sequence[str] = ()
     tables: Sequence[Sequence[Sequence[str]]] = ()
@@ -152,10 +153,12 @@ def _section(section: Section) -> str:
 
 def _content(section: Section) -> str:
     paragraphs = "".join(f"<p>{escape(text)}</p>" for text in section.paragraphs)
+    points = "".join(f"<li>{escape(point)}</li>" for point in section.points)
+    points = f'<ul class="points">{points}</ul>' if points else ""
     charts = f'<div class="charts">{"".join(section.charts)}</div>' if section.charts else ""
     tables = "".join(_table(rows) for rows in section.tables if rows)
     tables = f'<div class="tables">{tables}</div>' if tables else ""
-    return f"{paragraphs}{charts}{''.join(section.blocks)}{tables}{_pictures(section)}"
+    return f"{paragraphs}{points}{charts}{''.join(section.blocks)}{tables}{_pictures(section)}"
 
 
 def _pictures(section: Section) -> str:
@@ -224,9 +227,11 @@ a:hover { text-decoration: underline; }
 .contents ol > li { break-inside: avoid; margin-bottom: .8rem; font-weight: 600; }
 .contents ul { margin: 0; padding: 0; list-style: none; font-weight: 400; }
 .shaded td { min-width: 4.2rem; }
-.shaded .sum { background: var(--ground); }
+.shaded td:first-child, .shaded th:first-child { position: sticky; left: 0; background: var(--card); }
+.shaded td.sum { background: var(--ground); }
 .shaded .quiet { color: var(--quiet); }
 p { max-width: 46rem; margin: .4rem 0 .8rem; }
+.points { max-width: 46rem; margin: -.4rem 0 .8rem; padding-left: 1.3rem; }
 .lead { font-size: 1.1rem; color: var(--quiet); }
 .note, figcaption { color: var(--quiet); font-size: .875rem; }
 .facts { display: grid; gap: .75rem; margin-top: 1.4rem; grid-template-columns: repeat(auto-fit, minmax(130px, 1fr)); }
@@ -255,6 +260,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th { color: var(--quiet); font-weight: 600; }
 th, td { padding: .3rem .7rem; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
+@media (max-width: 600px) { th, td { padding: .3rem .45rem; } .table { padding: .4rem; } }
 tbody tr { border-top: 1px solid var(--rule); }
 .pictures { display: grid; gap: 1rem; margin: 1rem 0;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); }
