@@ -91,4 +91,5 @@ def querying(
 def small_object_term(config: SmallObjectConfig, limit_in_strides: float) -> tuple[float, DenseTerm]:
     """The query maps' loss with its weight; limit_in_strides: the system's, where the configuration has none."""
     limit = limit_in_strides if config.limit is None else config.limit
-    return config.weight, SmallObjectLoss(limit_in_strides=limit, radius=config.radius, gamma=config.gamma)
+    loss = SmallObjectLoss(limit_in_strides=limit, radius=config.radius, own_cell=config.own_cell, gamma=config.gamma)
+    return config.weight, loss

@@ -60,6 +60,28 @@ def test_a_larger_object_does_not_reach_cells_nearer_to_a_tiny_one() -> None:
     assert not both[8, 6], "16 px from the large object, but 8 px from the tiny one, whose own size is 2 px"
 
 
+def test_more_than_half_of_objects_of_6_px_have_no_cell_on_p4_unless_their_own_counts() -> None:
+    """In a cell of 16 px the circle of 6 px around its center covers pi 36 / 256 = 44 %."""
+    places = [(48.0 + x, 48.0 + y) for x in range(1, 16, 2) for y in range(1, 16, 2)]
+    found = {
+        own_cell: [
+            bool(small_object_map(boxes((*place, 6.0, 6.0)), (8, 8), 16, (0.0, 64.0), own_cell=own_cell)[3, 3])
+            for place in places
+        ]
+        for own_cell in (False, True)
+    }
+    assert sum(found[False]) / 64 == pytest.approx(math.pi * 36 / 256, abs=0.07)
+    assert all(found[True])
+
+
+def test_own_cells_are_those_of_small_objects_on_the_map() -> None:
+    objects = boxes(
+        (8.0, 40.0, 2.0, 2.0), (120.0, 120.0, 100.0, 100.0), (127.99, 0.0, 3.0, 3.0), (128.0, 64.0, 1.0, 1.0)
+    )
+    own = small_object_map(objects, (8, 8), 16, (0.0, 64.0), own_cell=True)
+    assert own.nonzero().tolist() == [[0, 7], [2, 0], [4, 7]]
+
+
 def test_the_limit_is_excluded() -> None:
     exactly = boxes((36.0, 36.0, 32.0, 32.0))
     assert not small_object_map(exactly, (16, 16), 8, (0.0, 32.0)).any()
