@@ -11,11 +11,14 @@ from rich.console import Console
 
 from smidgen.cli.failures import usage_error
 from smidgen.cli.options import AsJson
-from smidgen.cli.output import Result, say
+from smidgen.cli.output import Result, say, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from rich.table import Table
+
+    from smidgen.analysis import ErrorAnalysis
     from smidgen.evaluation import Evaluation, Protocol
 
 
@@ -45,6 +48,9 @@ def score(
         bool, typer.Option("--class-agnostic", help="Found or not, whatever the class: all classes are one.")
     ] = False,
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamplings of the images for 95 % intervals; 0 = none.")] = 0,
+    errors: Annotated[
+        Path | None, typer.Option(help="Folder for what goes wrong, by object size: pictures, and errors.json.")
+    ] = None,
     as_json: AsJson = False,
 ) -> Result:
     """Judge predictions from files: figures by class and by object size, under a protocol that is said with them."""
@@ -53,6 +59,8 @@ def score(
     if protocol == "list":
         return _protocols()
     rules = load_protocol(protocol)
+    if errors is not None and errors.is_file():
+        raise usage_error(f"expected a folder in --errors, but {errors} is a file", "choose another --errors")
     if ground_truth is None or predictions is None:
         missing = "--ground-truth" if ground_truth is None else "--predictions"
         raise usage_error(f"missing option {missing}", "see `smidgen score --help`, or `--protocol list`")
@@ -63,7 +71,51 @@ def score(
         truth, results = without_classes(truth, results)
     settings["class_agnostic"] = class_agnostic
     found = _judged(truth, results, rules, settings, bootstrap)
-    return Result(found.to_json(), lambda console: console.print(found.renderable()))
+    for doubt in found.settings["doubts"]:
+        say(f"  note: {doubt}")
+    if errors is None:
+        return Result(found.to_json(), lambda console: console.print(found.renderable()))
+    analysis = _analyzed(truth, results, rules)
+    pictures = write_errors(analysis, errors)
+
+    def show(console: Console) -> None:
+        console.print(found.renderable())
+        console.print(_error_table(analysis))
+        console.print(f"{len(pictures)} pictures and errors.json in {errors}", markup=False)
+
+    return Result({**found.to_json(), "errors": {**analysis.to_json(), "pictures": pictures}}, show)
+
+
+def _analyzed(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], protocol: Protocol) -> ErrorAnalysis:
+    from smidgen.analysis import analyze_errors
+    from smidgen.evaluation.annotations import read_ground_truth, read_results
+
+    say("error analysis ...")
+    columns = read_ground_truth(truth)
+    return analyze_errors(columns, read_results(results, columns), protocol)
+
+
+def write_errors(analysis: ErrorAnalysis, folder: Path) -> list[str]:
+    """errors.json and one picture for each part of the analysis; the pictures' paths."""
+    import json
+
+    from smidgen.checkpoints.atomic_write import write_atomically
+
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(analysis.to_json(), indent=2) + "\n"
+    write_atomically(folder / "errors.json", lambda partial: partial.write_text(text, encoding="utf-8"))
+    return [str(picture.save(folder / f"{name}.png")) for name, picture in analysis.pictures().items()]
+
+
+def _error_table(analysis: ErrorAnalysis) -> Table:
+    """What mending each type of error would gain, and how many there are."""
+    by_size = analysis.errors.by_size
+    rows = [
+        [kind, *(f"{100 * one.gain[kind]:.1f} ({one.counts[kind]})" if one.objects else "-" for one in by_size)]
+        for kind in by_size[0].counts
+    ]
+    title = "Types of error by size: points of AP that mending them gains (how many there are)"
+    return table(title, ["", *(one.size for one in by_size)], rows)
 
 
 def _read(

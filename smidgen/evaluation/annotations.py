@@ -15,12 +15,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
+
+from smidgen.evaluation import entry_columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,40 +100,38 @@ class Results:
 def read_ground_truth(document: Mapping[str, Any]) -> GroundTruth:
     """Columns of a COCO document. A missing `area` is width x height.
 
-    Raises ValueError where parts are missing, or annotations speak of images or categories that are not listed.
+    Raises ValueError where parts are missing or no numbers, or annotations speak of images or categories that are not
+    listed.
     """
-    missing = [part for part in ("images", "annotations", "categories") if part not in document]
-    if missing:
-        raise ValueError(f"expected COCO ground truth with images, annotations and categories, {missing} not found")
-    image_ids = tuple(sorted({entry["id"] for entry in document["images"]}, key=_id_order))
-    categories = {int(entry["id"]): str(entry.get("name", entry["id"])) for entry in document["categories"]}
+    image_ids, categories = image_identifiers(document), category_names(document)
     category_ids = tuple(sorted(categories))
     annotations, region = _with_regions(document["annotations"], category_ids)
-    boxes = _boxes(annotations, "annotation")
-    area = [entry.get("area", box[2] * box[3]) for entry, box in zip(annotations, boxes, strict=True)]
-    return GroundTruth(
+    boxes = entry_columns.boxes(annotations, "annotation")
+    truth = GroundTruth(
         image_ids=image_ids,
         category_ids=category_ids,
         names=tuple(categories[index] for index in category_ids),
-        image=_indices(annotations, "image_id", image_ids, "annotations"),
-        category=_indices(annotations, "category_id", category_ids, "annotations"),
+        image=entry_columns.indices(annotations, "image_id", image_ids, "annotation"),
+        category=entry_columns.indices(annotations, "category_id", category_ids, "annotation"),
         boxes_xywh=boxes,
-        area=np.array(area, dtype=np.float64),
+        area=_areas(annotations, boxes),
         crowd=np.array([bool(entry.get("iscrowd", 0)) for entry in annotations], dtype=np.bool_),
         region=region,
         sizes_wh=_sizes(document["images"], image_ids),
     )
+    _require_finite(truth, annotations)
+    return truth
 
 
 def read_results(results: Sequence[Mapping[str, Any]], truth: GroundTruth) -> Results:
     """Columns of COCO results. Detections with a NaN or infinite box or score are dropped and counted.
 
-    Raises ValueError where a result lacks a key, or speaks of an image or category that the ground truth does not list.
+    Raises ValueError where a result lacks a key, has something else than numbers, or speaks of an image or category
+    that the ground truth does not list.
     """
-    image = _indices(results, "image_id", truth.image_ids, "predictions")
-    category = _indices(results, "category_id", truth.category_ids, "predictions")
-    boxes = _boxes(results, "prediction")
-    scores = np.array(_values(results, "score", "prediction"), dtype=np.float64)
+    image = entry_columns.indices(results, "image_id", truth.image_ids, "prediction")
+    category = entry_columns.indices(results, "category_id", truth.category_ids, "prediction")
+    boxes, scores = entry_columns.boxes(results, "prediction"), entry_columns.numbers(results, "score", "prediction")
     keep = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
     return Results(
         image=image[keep],
@@ -143,77 +142,83 @@ def read_results(results: Sequence[Mapping[str, Any]], truth: GroundTruth) -> Re
     )
 
 
+def image_identifiers(document: Mapping[str, Any]) -> tuple[int | str, ...]:
+    """Ids of the images, in the order of the official tools. ValueError where the document is no COCO ground truth."""
+    parts = ("images", "annotations", "categories")
+    missing = [part for part in parts if not isinstance(document.get(part), list | tuple)]
+    if missing:
+        raise ValueError(f"expected COCO ground truth with lists of {', '.join(parts)}; {', '.join(missing)} not found")
+    return tuple(entry_columns.sorted_identifiers(set(entry_columns.identifiers(document["images"], "id", "image"))))
+
+
+def category_names(document: Mapping[str, Any]) -> dict[int, str]:
+    """Name by id; the id where a category has none."""
+    ids = entry_columns.column(document["categories"], "id", "category")
+    wrong = [value for value in ids if not isinstance(value, int)]
+    if wrong:
+        raise ValueError(f"expected every category's id to be a whole number, got {wrong[0]!r}")
+    return {index: str(entry.get("name", index)) for index, entry in zip(ids, document["categories"], strict=True)}
+
+
+def about_no_class(annotations: Sequence[Mapping[str, Any]], category_ids: Collection[int]) -> list[bool]:
+    """Which annotations are regions to be ignored about no class in particular (see above)."""
+    known, places = set(category_ids), defaultdict[Any, set[Any]](set)
+    for entry in annotations:
+        if entry.get("iscrowd", 0):
+            places[place_of(entry)].add(entry.get("category_id"))
+    everywhere = {place for place, classes in places.items() if len(known) > 1 and classes >= known}
+    return [
+        bool(entry.get("iscrowd", 0) or entry.get("ignore", 0))
+        and (entry.get("category_id") not in known or (bool(entry.get("iscrowd", 0)) and place_of(entry) in everywhere))
+        for entry in annotations
+    ]
+
+
+def place_of(annotation: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Image and box, which copies of one region share."""
+    return annotation["image_id"], *annotation["bbox"]
+
+
 def _with_regions(
     annotations: Sequence[Mapping[str, Any]], category_ids: Sequence[int]
 ) -> tuple[list[Mapping[str, Any]], NDArray[np.bool_]]:
-    """The annotations in their order, those about no category as crowds of every one at the end; which are regions."""
-    known, places = set(category_ids), defaultdict[Any, set[int]](set)
-    of_a_category = [entry for entry in annotations if not _about_none(entry, known)]
-    for entry in of_a_category:
-        if entry.get("iscrowd", 0):
-            places[_place(entry)].add(_value(entry, "category_id", "annotation"))
-    everywhere = {place for place, categories in places.items() if len(known) > 1 and categories == known}
-    region = [bool(entry.get("iscrowd", 0)) and _place(entry) in everywhere for entry in of_a_category]
+    """The annotations in their order, those of no listed category as crowds of every one at the end; and which are
+    regions."""
+    entry_columns.identifiers(annotations, "image_id", "annotation")
+    entry_columns.boxes(annotations, "annotation")
+    known = set(category_ids)
+    marked = list(zip(annotations, about_no_class(annotations, known), strict=True))
+    of_a_category = [pair for pair in marked if not pair[1] or pair[0].get("category_id") in known]
     copies = [
         {**entry, "category_id": category, "iscrowd": 1}
-        for entry in annotations
-        if _about_none(entry, known)
+        for entry, region in marked
+        if region and entry.get("category_id") not in known
         for category in category_ids
     ]
-    return [*of_a_category, *copies], np.array(region + [True] * len(copies), dtype=np.bool_)
+    region = [is_region for _, is_region in of_a_category] + [True] * len(copies)
+    return [*(entry for entry, _ in of_a_category), *copies], np.array(region, dtype=np.bool_)
 
 
-def _about_none(entry: Mapping[str, Any], known: Collection[int]) -> bool:
-    return bool(entry.get("iscrowd", 0) or entry.get("ignore", 0)) and entry.get("category_id") not in known
-
-
-def _place(entry: Mapping[str, Any]) -> tuple[Any, ...]:
-    return entry.get("image_id"), *_value(entry, "bbox", "annotation")
+def _areas(annotations: Sequence[Mapping[str, Any]], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    given = entry_columns.numbers([{"area": entry.get("area")} for entry in annotations], "area", "annotation")
+    return np.where(np.isnan(given), boxes[:, 2] * boxes[:, 3], given)
 
 
 def _sizes(images: Sequence[Mapping[str, Any]], image_ids: Sequence[int | str]) -> NDArray[np.float64]:
-    sizes = {entry["id"]: (entry.get("width") or np.inf, entry.get("height") or np.inf) for entry in images}
-    return np.array([sizes[index] for index in image_ids], dtype=np.float64).reshape(-1, 2)
+    sizes = {entry["id"]: entry for entry in images}
+    columns = (
+        entry_columns.numbers([{key: sizes[index].get(key)} for index in image_ids], key, "image")
+        for key in ("width", "height")
+    )
+    given = np.stack(list(columns), axis=1)
+    return np.where(given > 0, given, np.inf)
 
 
-def _id_order(value: int | str) -> tuple[bool, int | str]:
-    return isinstance(value, str), value
-
-
-def _value(entry: Mapping[str, Any], key: str, what: str) -> Any:
-    try:
-        return entry[key]
-    except (KeyError, TypeError):
-        raise ValueError(f"expected every {what} to have {key!r}, got {entry!r}") from None
-
-
-def _values(entries: Sequence[Mapping[str, Any]], key: str, what: str) -> list[Any]:
-    """As `_value` of each, without a call for each: files hold millions of detections."""
-    try:
-        return [entry[key] for entry in entries]
-    except (KeyError, TypeError):
-        return [_value(entry, key, what) for entry in entries]
-
-
-def _boxes(entries: Sequence[Mapping[str, Any]], what: str) -> NDArray[np.float64]:
-    boxes = _values(entries, "bbox", what)
-    wrong = next((box for box in boxes if len(box) != 4), None)
-    if wrong is not None:
-        raise ValueError(f"expected every {what}'s bbox as [x, y, width, height], got {wrong!r}")
-    return np.fromiter(chain.from_iterable(boxes), dtype=np.float64, count=4 * len(boxes)).reshape(-1, 4)
-
-
-def _indices(
-    entries: Sequence[Mapping[str, Any]], key: str, known: Sequence[int | str], what: str
-) -> NDArray[np.int64]:
-    index = {value: position for position, value in enumerate(known)}
-    values = _values(entries, key, what.removesuffix("s"))
-    unknown = set(values) - set(index)
-    if unknown:
-        some = ", ".join(repr(value) for value in sorted(unknown, key=_id_order)[:5])
+def _require_finite(truth: GroundTruth, annotations: Sequence[Mapping[str, Any]]) -> None:
+    finite = np.isfinite(truth.boxes_xywh).all(axis=1) & np.isfinite(truth.area)
+    if not finite.all():
+        first = annotations[int(np.argmin(finite))]
         raise ValueError(
-            f"{len(unknown)} {key} of the {what} not in the ground truth "
-            f"({some}{', ...' if len(unknown) > 5 else ''}); "
-            f"expected {key} such as {', '.join(repr(value) for value in known[:5])}: do both belong to the same split?"
+            f"{np.count_nonzero(~finite)} annotations have a bbox or area that is not finite, the first of them "
+            f"{dict(first)}; `smidgen check` finds such, and --fix writes a copy without them"
         )
-    return np.array([index[value] for value in values], dtype=np.int64)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from smidgen.evaluation.annotations import about_no_class, category_names, place_of, read_ground_truth
 
 OBJECT = {"id": 1, "name": "object"}
 
@@ -17,23 +18,15 @@ def without_classes(
     A crowd of one class becomes a crowd of objects; a crowd that stands there for every class, or for none, stays a
     region about no class, told once. Detections of one object under several classes stay, and all but one are wrong.
     """
-    known = {int(category["id"]) for category in ground_truth["categories"]}
-    about: dict[tuple[Any, ...], set[Any]] = defaultdict(set)
-    for entry in ground_truth["annotations"]:
-        if entry.get("iscrowd", 0):
-            about[_place(entry)].add(entry.get("category_id"))
-    everywhere = {
-        place for place, classes in about.items() if (len(known) > 1 and classes >= known) or not classes <= known
-    }
+    read_ground_truth(ground_truth)  # says what is wrong with it
+    entries = ground_truth["annotations"]
     annotations: list[dict[str, Any]] = []
-    for entry in ground_truth["annotations"]:
-        if not entry.get("iscrowd", 0) or _place(entry) not in everywhere:
+    told: set[tuple[Any, ...]] = set()
+    for entry, region in zip(entries, about_no_class(entries, category_names(ground_truth)), strict=True):
+        if not region:
             annotations.append({**entry, "category_id": OBJECT["id"]})
-        elif about.pop(_place(entry), None):
+        elif place_of(entry) not in told:
+            told.add(place_of(entry))
             annotations.append({key: value for key, value in entry.items() if key != "category_id"})
     one = {**ground_truth, "annotations": annotations, "categories": [OBJECT]}
     return one, [{**result, "category_id": OBJECT["id"]} for result in results]
-
-
-def _place(entry: Mapping[str, Any]) -> tuple[Any, ...]:
-    return entry["image_id"], *entry["bbox"]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from smidgen.evaluation.annotations import GroundTruth, read_ground_truth, read_results
 from smidgen.evaluation.bootstrap import resampled_figures
+from smidgen.evaluation.ignore_rules import apply_ignore_rules
 from smidgen.evaluation.protocol import Protocol, load_protocol
 from smidgen.evaluation.resampling import COVERAGE, percentile_interval, resampled_images
 
@@ -170,7 +171,8 @@ def compare(
     protocol, truth = load_protocol(protocol), read_ground_truth(ground_truth)
     if not systems or not all(systems.values()) or samples < 1:
         raise ValueError(f"expected systems with results and at least 1 sample, got {list(systems)} and {samples}")
-    chosen = tuple(metrics) if metrics is not None else _metrics(protocol, truth)
+    judged, _ = apply_ignore_rules(truth, read_results([], truth), protocol)
+    chosen = tuple(metrics) if metrics is not None else _metrics(protocol, judged)
     rng = np.random.default_rng(seed)
     weights = _all_then_resampled(len(truth.image_ids), samples, rng)
     values = {}
@@ -186,7 +188,7 @@ def compare(
         protocol=protocol,
         systems=tuple(_compared(name, values[name], None if name == first else values[first]) for name in systems),
         metrics=chosen,
-        objects={metric: _objects(truth, protocol, metric) for metric in chosen},
+        objects={metric: _objects(judged, protocol, metric) for metric in chosen},
         images=len(truth.image_ids),
         samples=samples,
         seed=seed,

@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from smidgen.evaluation.class_table import ClassTable
 from smidgen.evaluation.plain_text import plain_text
 from smidgen.evaluation.rules_in_words import rules_in_words
 
@@ -56,18 +57,19 @@ class Evaluation:
         skipped = f", {len(settings['skipped'])} unreadable (missed)" if settings.get("skipped") else ""
         removed = settings.get("annotations_removed", 0), settings.get("detections_removed", 0)
         without = f" (taken out: {removed[0]} annotations, {removed[1]} detections)" if any(removed) else ""
+        dropped = f" ({settings['non_finite']} more are not finite)" if settings.get("non_finite") else ""
         return (
             f"protocol {self.protocol}: {rules_in_words(settings)}\n"
             f"{settings['images']} images{skipped}, {settings['objects']} objects, "
-            f"{settings['ignored_regions']} ignored, {settings['detections']} detections{without}"
+            f"{settings['ignored_regions']} ignored, {settings['detections']} detections{dropped}{without}"
         )
 
     def _figures(self) -> Table:
         unit = " (%)" if self._per_cent else ""
-        table = Table("figure", f"value{unit}", "95 % interval over images")
+        table = Table("figure", f"value{unit}", *(["95 % interval over images"] if self.intervals else []))
         for name, value in self.metrics.items():
             low_high = self.intervals.get(name)
-            table.add_row(name, self._shown(value), f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else "")
+            table.add_row(name, self._shown(value), *([f"{low_high[0]:.3f} to {low_high[1]:.3f}"] if low_high else []))
         return table
 
     def _sizes(self) -> Table:
@@ -81,13 +83,8 @@ class Evaluation:
             )
         return table
 
-    def _classes(self) -> Table:
-        shown = [name for name in next(iter(self.per_class.values()), {}) if not name.startswith("AR")]
-        table = Table("class", "objects", *shown)
-        for name, row in self.per_class.items():
-            objects = str(self.settings["objects_by_class"].get(name, ""))
-            table.add_row(name, objects, *(self._shown(row[figure]) for figure in shown))
-        return table
+    def _classes(self) -> ClassTable:
+        return ClassTable(self.per_class, self.settings["objects_by_class"], self._shown)
 
     @property
     def _per_cent(self) -> bool:

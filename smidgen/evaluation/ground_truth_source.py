@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from smidgen.evaluation.annotations import category_names, image_identifiers
 from smidgen.evaluation.json_document import read_json
 from smidgen.evaluation.visdrone_files import read_visdrone_ground_truth, visdrone_folder
 
@@ -45,4 +46,9 @@ def _coco(path: Path) -> GroundTruthSource:
     if missing:
         found = f"keys {list(document)[:6]}" if isinstance(document, dict) else f"a {type(document).__name__}"
         raise ValueError(f"expected COCO ground truth with lists of {', '.join(parts)} in {path}, got {found}")
+    try:
+        _ = image_identifiers(document), category_names(document)
+    except ValueError as error:
+        error.add_note(f"ground truth: {path}")
+        raise
     return GroundTruthSource(document, f"COCO json {path}")

@@ -18,5 +18,7 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is empty; expected JSON")
     try:
         return json.loads(content.decode(json.detect_encoding(content), "surrogateescape"))
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply to be read") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from smidgen.evaluation.entry_columns import column, identifiers, some
 from smidgen.evaluation.json_document import read_json
 from smidgen.evaluation.visdrone_files import read_visdrone_detections
 
@@ -30,7 +31,7 @@ def open_predictions(path: Path, ground_truth: Mapping[str, Any]) -> PredictionS
     if path.is_dir():
         return _visdrone(path, ground_truth)
     document = read_json(path)
-    if isinstance(document, dict) and _all_have(document.get("images"), "file", "detections"):
+    if isinstance(document, dict) and _predict_wrote(document.get("images")):
         return _predicted(document["images"], ground_truth, path)
     if _all_have(document, "image_id"):
         return _coco(document, ground_truth, path)
@@ -47,6 +48,12 @@ def _all_have(entries: Any, *keys: str) -> bool:
     )
 
 
+def _predict_wrote(images: Any) -> bool:
+    return _all_have(images, "file", "detections") and all(
+        isinstance(image["file"], str) and isinstance(image["detections"], list) for image in images
+    )
+
+
 def _visdrone(folder: Path, ground_truth: Mapping[str, Any]) -> PredictionSource:
     results, others = read_visdrone_detections(folder, ground_truth["images"])
     notes = (f"{others} detections of categories other than 1 to 10 left out",) if others else ()
@@ -54,18 +61,29 @@ def _visdrone(folder: Path, ground_truth: Mapping[str, Any]) -> PredictionSource
 
 
 def _coco(results: list[dict[str, Any]], ground_truth: Mapping[str, Any], path: Path) -> PredictionSource:
-    """As they are; image ids that the ground truth does not have are looked up among its file names."""
-    known = {image["id"] for image in ground_truth["images"]}
-    if all(result["image_id"] in known for result in results):
-        return PredictionSource(results, f"COCO results {path}")
-    identity = _ids_by_name(ground_truth["images"])
-    named = [
-        result if result["image_id"] in known else {**result, "image_id": identity.get(str(result["image_id"]))}
-        for result in results
-    ]
-    if any(result["image_id"] is None for result in named):
-        return PredictionSource(results, f"COCO results {path}")  # scoring says which ids are unknown
-    return PredictionSource(named, f"COCO results {path}", ("image_id are file names: translated into ids",))
+    """As they are; ids that the ground truth does not have are looked up among its names."""
+    images = {image["id"] for image in ground_truth["images"]}
+    by_file = _ids_by_name(ground_truth["images"])
+    with_images = _translated(results, "image_id", images, by_file)
+    ids = _class_ids(ground_truth)
+    named = _translated(with_images, "category_id", set(ids.values()), ids)
+    translated = {
+        "image_id are file names": with_images is not results,
+        "category_id are names of classes": named is not with_images,
+    }
+    notes = tuple(f"{note}: translated into ids" for note, done in translated.items() if done)
+    return PredictionSource(named, f"COCO results {path}", notes)
+
+
+def _translated(
+    results: list[dict[str, Any]], key: str, known: set[Any], by_name: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The same list where all ids are known, or not all others are names; then scoring says which are wrong."""
+    strangers = set(identifiers(results, key, "prediction")) - known
+    ids = {value: by_name.get(str(value)) for value in strangers}
+    if not strangers or None in ids.values():
+        return results
+    return [{**result, key: ids.get(result[key], result[key])} for result in results]
 
 
 def _predicted(images: Sequence[Mapping[str, Any]], ground_truth: Mapping[str, Any], path: Path) -> PredictionSource:
@@ -84,12 +102,15 @@ def _predicted(images: Sequence[Mapping[str, Any]], ground_truth: Mapping[str, A
         for image, one in found
         if _class_of(one) in categories
     ]
-    return PredictionSource(
-        results, f"predictions of smidgen {path}", tuple(_losses(images, len(found) - len(results)))
-    )
+    known = _class_ids(ground_truth)
+    by_number = [f"{name} = {number}" for (_, name), number in categories.items() if name not in known]
+    notes = tuple(_notes(images, len(found) - len(results), by_number))
+    return PredictionSource(results, f"predictions of smidgen {path}", notes)
 
 
-def _losses(images: Sequence[Mapping[str, Any]], dropped: int) -> Iterator[str]:
+def _notes(images: Sequence[Mapping[str, Any]], dropped: int, by_number: Sequence[str]) -> Iterator[str]:
+    if by_number:
+        yield f"no class name is one of the ground truth's; classes are taken by their numbers: {', '.join(by_number)}"
     unreadable = sum("error" in image for image in images)
     if unreadable:
         yield f"{unreadable} images could not be read when predicting: their objects count as missed"
@@ -99,14 +120,31 @@ def _losses(images: Sequence[Mapping[str, Any]], dropped: int) -> Iterator[str]:
 
 def _category_ids(images: Sequence[Mapping[str, Any]], ground_truth: Mapping[str, Any]) -> dict[tuple[Any, Any], int]:
     """(category_id, name) of the predictions -> category_id of the ground truth: by name where any name is known."""
-    classes = {_class_of(detection) for image in images for detection in image["detections"]}
-    ids = {str(category.get("name")): int(category["id"]) for category in ground_truth["categories"]}
+    detections = [detection for image in images for detection in image["detections"]]
+    for key in ("category_id", "bbox", "score"):
+        column(detections, key, "detection")
+    classes, ids = {_class_of(detection) for detection in detections}, _class_ids(ground_truth)
     named = {one: ids[one[1]] for one in classes if one[1] in ids}
-    return named or {one: one[0] for one in classes}
+    numbered = {one: one[0] for one in sorted(classes, key=str) if one[0] in ids.values()}
+    if classes and not named and not numbered:
+        raise ValueError(
+            f"no class of the predictions ({some(name for _, name in classes)}) is one of the ground truth's "
+            f"({some(ids)}), neither by name nor by number; rename them in one of the files"
+        )
+    return named or numbered
+
+
+def _class_ids(ground_truth: Mapping[str, Any]) -> dict[str, int]:
+    """Id by name of the ground truth's classes; the id in words where a class has no name, or one used before."""
+    ids: dict[str, int] = {}
+    for category in ground_truth["categories"]:
+        name = str(category.get("name", category["id"]))
+        ids[name if name not in ids else str(category["id"])] = category["id"]
+    return ids
 
 
 def _class_of(detection: Mapping[str, Any]) -> tuple[Any, Any]:
-    return detection["category_id"], detection.get("category")
+    return detection["category_id"], str(detection.get("category"))
 
 
 def _ids_by_name(images: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

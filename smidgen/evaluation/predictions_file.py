@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.checkpoints.atomic_write import write_atomically
+from smidgen.evaluation.json_document import read_json
 
 
 def write_predictions(path: Path, predictions: Sequence[Mapping[str, Any]]) -> None:
@@ -18,10 +19,7 @@ def write_predictions(path: Path, predictions: Sequence[Mapping[str, Any]]) -> N
 
 def read_predictions(path: Path) -> list[dict[str, Any]]:
     """COCO results from a JSON list. Raises ValueError where the file holds anything else."""
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"expected {path} to be a JSON list of COCO results, but it is no JSON: {error}") from error
+    results = read_json(path)
     if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
         raise ValueError(
             f"expected {path} to be a JSON list of COCO results (image_id, category_id, bbox, score), "

@@ -24,6 +24,7 @@ from smidgen.evaluation.detection_order import LimitScope
 from smidgen.evaluation.precision_curve import PrecisionRule
 
 FOLDER = Path(__file__).parent / "protocols"
+MOST_THRESHOLDS = 1000
 
 Measure = Literal[
     "average_precision",
@@ -54,6 +55,10 @@ class Spacing:
     first: float
     last: float
     count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.count <= MOST_THRESHOLDS:
+            raise ValueError(f"expected a count of 1 to {MOST_THRESHOLDS}, got {self.count}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +214,8 @@ def _reason(detail: Mapping[str, Any]) -> str:
     """One of pydantic's complaints: where, what, and for an unknown field the nearest that there is."""
     path = [str(part) for part in detail["loc"]]
     if detail["type"] != "unexpected_keyword_argument":
-        return f"{'.'.join(path)}: {detail['msg']}" if path else str(detail["msg"])
+        message = str(detail["msg"]).removeprefix("Value error, ")
+        return f"{'.'.join(path)}: {message}" if path else message
     owner = {"figures": Figure, "iou_thresholds": Spacing}.get(path[0], Protocol)
     known = [field.name for field in fields(owner)]
     near = get_close_matches(path[-1], known, n=1)
@@ -218,10 +224,16 @@ def _reason(detail: Mapping[str, Any]) -> str:
 
 def _check_ranges(protocol: Protocol) -> None:
     thresholds, limits = protocol.thresholds, protocol.detection_limits
-    if not len(thresholds) or np.any(np.diff(thresholds) <= 0) or thresholds[0] <= 0 or thresholds[-1] > 1:
+    if not len(thresholds) or not np.all(np.diff(thresholds) > 0) or not (thresholds[0] > 0 and thresholds[-1] <= 1):
         raise ValueError(f"expected increasing iou_thresholds in (0, 1], got {thresholds.tolist()}")
     if not limits or limits[0] < 1 or sorted(set(limits)) != list(limits):
         raise ValueError(f"expected increasing detection_limits of at least 1, got {list(limits)}")
+    for rule in ("score_floor", "least_height_px"):
+        value = getattr(protocol, rule)
+        if value is not None and not np.isfinite(value):
+            raise ValueError(f"expected a finite {rule}, got {value}")
+    if not protocol.figures:
+        raise ValueError("expected at least one of figures, got none")
     if not protocol.areas or any(not 0 <= low < high for low, high in protocol.areas.values()):
         raise ValueError(f"expected areas of [low, high] with 0 <= low < high in px^2, got {dict(protocol.areas)}")
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from smidgen.evaluation.annotations import GroundTruth, Results, read_ground_truth, read_results
+from smidgen.evaluation.doubts import doubts
 from smidgen.evaluation.evaluation import Evaluation
 from smidgen.evaluation.figures import Figures, compute_figures
 from smidgen.evaluation.ignore_rules import apply_ignore_rules
@@ -43,6 +44,7 @@ def score(
             **_settings(protocol, settings or {}),
             **_counts(judged, figures, protocol),
             **_ignored(truth, results, judged, judged_results, protocol),
+            "doubts": list(doubts(truth, results)),
         },
         predictions=predictions,
     )

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from smidgen.evaluation import entry_columns
 from smidgen.evaluation.json_document import read_json
 
 # DOTA's development kit and its heirs: NAME__RATE__LEFT___TOP; the image was resized by the rate before it was cut.
@@ -48,7 +49,10 @@ def merge_windows(
     Of two boxes of one class and image that overlap by more than `iou` the better one stays.
     Raises ValueError where a result belongs to no window.
     """
-    strangers = {result["image_id"] for result in results} - windows.keys()
+    entry_columns.boxes(results, "prediction")
+    entry_columns.numbers(results, "score", "prediction")
+    entry_columns.identifiers(results, "category_id", "prediction")
+    strangers = set(entry_columns.identifiers(results, "image_id", "prediction")) - windows.keys()
     if strangers:
         raise ValueError(
             f"{len(strangers)} image_id of the predictions are no windows ({_some(strangers)}); expected ids such as "

@@ -81,6 +81,19 @@ def test_results_files(smidgen: Command, truth: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "comparison.png").stat().st_size > 10_000
 
 
+@pytest.mark.parametrize(("protocol", "unit"), [("visdrone", 100.0), ("soda_d", 1.0)])
+def test_other_protocols_keep_their_units(protocol: str, unit: float, smidgen: Command, truth: Path) -> None:
+    good, bad = (results(truth, f"{name}.json", every) for name, every in (("good", 100), ("bad", 2)))
+    options = ("--ground-truth", truth, "--protocol", protocol, "--samples", 20)
+    code, answer, _ = smidgen("compare", good, bad, *options)
+    assert code == 0 and answer["protocol"] == f"{protocol}@1"
+    first, second = answer["systems"]
+    # The good file lacks one of 24 objects, the bad one 6.
+    assert 0.9 * unit < first["metrics"]["AP"]["value"] < unit
+    assert -0.3 * unit < second["differences"]["AP"]["value"] < -0.1 * unit
+    assert second["differences"]["AP"]["verdict"] == "worse"
+
+
 def test_groups_and_the_table(truth: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a, b, c = (results(truth, f"{name}.json", every) for name, every in (("a", 2), ("b", 3), ("c", 4)))
     group = f"system={a},{b}"

@@ -167,6 +167,24 @@ def test_image_ids_may_be_file_names(place: Path, capsys: pytest.CaptureFixture[
     assert run(place, named, capsys)["metrics"]["AP"] == pytest.approx(1.0)
 
 
+def test_categories_may_be_names(place: Path, capsys: pytest.CaptureFixture[str]):
+    named = [{**one, "category_id": {1: "ship", 3: "car"}[one["category_id"]]} for one in perfect()]
+    assert run(place, named, capsys)["metrics"]["AP"] == pytest.approx(1.0)
+
+
+def test_classes_without_a_known_name_go_by_number_and_that_is_said(place: Path, capsys: pytest.CaptureFixture[str]):
+    boats = {"bbox": [80, 10, 12, 12], "score": 0.01, "category_id": 3, "category": "boat"}
+    (place / "found.json").write_text(json.dumps({"images": [{"file": "0001.png", "detections": [boats]}]}))
+    options = ["--ground-truth", str(place / "truth.json"), "--predictions", str(place / "found.json")]
+    assert main(["score", *options]) == 0
+    assert "classes are taken by their numbers: boat = 3" in capsys.readouterr().err
+
+
+def test_what_looks_wrong_is_said_and_judged_as_it_is(place: Path, capsys: pytest.CaptureFixture[str]):
+    found = run(place, [{**one, "score": 50} for one in perfect()], capsys)
+    assert "are they logits or per cent" in found["settings"]["doubts"][0] and found["metrics"]["AP"] == 1.0
+
+
 def test_no_detections_are_a_result(place: Path, capsys: pytest.CaptureFixture[str]):
     assert run(place, [], capsys)["metrics"]["AP"] == 0.0
 
@@ -182,6 +200,30 @@ def test_intervals_are_there_when_asked_for(place: Path, capsys: pytest.CaptureF
     found = run(place, perfect()[:5], capsys, "--bootstrap", "20")
     low, high = found["intervals"]["AP50"]
     assert low < found["metrics"]["AP50"] < high
+
+
+def test_errors_are_told_in_pictures_and_numbers(place: Path, capsys: pytest.CaptureFixture[str]):
+    swapped = [{**perfect()[0], "category_id": 3}, *perfect()[1:]]
+    found = run(place, swapped, capsys, "--protocol", "aitod", "--errors", str(place / "errors"))
+    every = found["errors"]["error_types"]["by_size"][0]
+    assert every["counts"]["Cls"] == 1 and every["delta_AP"]["Cls"] > 0
+    written = json.loads((place / "errors" / "errors.json").read_text())
+    assert {**written, "pictures": found["errors"]["pictures"]} == found["errors"]
+    assert all(Path(file).stat().st_size > 5_000 for file in found["errors"]["pictures"])
+    assert {Path(file).stem for file in found["errors"]["pictures"]} >= {"error_types", "confusion", "calibration"}
+    error = run(place, swapped, capsys, "--errors", str(place / "truth.json"), code=2)["error"]
+    assert "expected a folder in --errors" in error
+
+
+def test_the_table_of_errors_stands_below_the_figures(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("smidgen.cli.score.write_errors", lambda analysis, folder: [])
+    (place / "found.json").write_text(json.dumps([]))
+    options = ["--ground-truth", str(place / "truth.json"), "--predictions", str(place / "found.json")]
+    assert main(["score", *options, "--errors", str(place / "errors")]) == 0
+    out = capsys.readouterr().out
+    assert "Types of error by size" in out and "(8)" in out and "…" not in out
 
 
 @pytest.mark.parametrize("table", ["smidgen", "soda"])
@@ -257,6 +299,16 @@ def test_json_of_other_encodings_is_read(place: Path, capsys: pytest.CaptureFixt
         ([{"image_id": 11, "category_id": 1, "bbox": [0, 0, 1, 1]}], [], "every prediction to have 'score'"),
         ({"annotations": []}, [], "or what `smidgen predict` writes"),
         (as_predicted(perfect()) | {"images": [{"file": "x.png", "detections": []}]}, [], "'x.png'"),
+        ([{**perfect()[0], "image_id": [11]}], [], "image_id to be a number or a string, got [11]"),
+        ([{**perfect()[0], "score": "high"}], [], "score to be a number, got 'high'"),
+        ([{**perfect()[0], "bbox": None}], [], "bbox as [x, y, width, height]"),
+        ({"images": [{"file": "0001.png", "detections": [{"score": 1}]}]}, [], "every detection to have 'category_id'"),
+        (
+            {"images": [{"file": "0001.png", "detections": [{**perfect()[0], "category_id": 9, "category": "tree"}]}]},
+            [],
+            "neither by name nor by number",
+        ),
+        ([{"image_id": 1}], ["--windows", "found.json"], "to list windows"),
         ([], ["--protocol", "visdron"], "did you mean 'visdrone'?"),
         ([], ["--protocol", "mine.yaml"], "mine.yaml does not exist"),
         ([], ["--ground-truth", "nowhere.json"], "nowhere.json"),
@@ -266,6 +318,7 @@ def test_json_of_other_encodings_is_read(place: Path, capsys: pytest.CaptureFixt
 def test_errors_say_what_to_change(
     predictions: Any, options: list[str], said: str, place: Path, capsys: pytest.CaptureFixture[str]
 ):
+    options = [str(place / option) if option == "found.json" else option for option in options]
     failure = run(place, predictions, capsys, *options, code=2)
     assert said in failure["error"]
 

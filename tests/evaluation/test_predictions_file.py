@@ -25,9 +25,9 @@ def test_a_failure_keeps_the_earlier_file(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [file]
 
 
-@pytest.mark.parametrize("text", ["{}", "[1]", "[", "\udcff"])
+@pytest.mark.parametrize("text", ["{}", "[1]", "[", "\udcff", ""])
 def test_other_content_is_refused(tmp_path: Path, text: str):
     file = tmp_path / "predictions.json"
     file.write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(ValueError, match="JSON list of COCO results"):
+    with pytest.raises(ValueError, match="JSON"):
         read_predictions(file)
