@@ -26,28 +26,45 @@ def check(
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
     images: Annotated[bool, typer.Option(help="Read every image, too (slower).")] = True,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that read images; default: up to 4.")] = None,
-    fix: Annotated[Path | None, typer.Option(help="Write a mended copy to this new folder, in COCO layout.")] = None,
+    fix: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a mended copy to this new folder, in COCO layout; images are hard links where the disk allows."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> Result:
     """Look for errors in a dataset: exit code 3 when something would be lost, 0 when there are only warnings."""
     from smidgen.data.checks import inspect_dataset, write_clean_copy
 
-    if fix is not None and not images:
-        raise usage_error(
-            "expected --fix without --no-images", "which images can be kept is known only by reading them"
-        )
+    if fix is not None:
+        _require_fixable(data, fix, images)
     with Progress("reading images") as progress:
         inspection = inspect_dataset(
             data, split, images=images, workers=workers, progress=lambda done, _: progress.at(done)
         )
-    copy = write_clean_copy(inspection, fix) if fix is not None else None
+    # Where no split could be opened, the findings say why, and there is nothing to copy.
+    copy = write_clean_copy(inspection, fix) if fix is not None and inspection.dataset.splits else None
     values = _values(inspection, copy)
     say(values["layout"])
     code = ExitCode.DATASET_ERRORS if inspection.errors else ExitCode.OK
     return Result(values, lambda console: _show(console, inspection, values, copy), code)
 
 
+def _require_fixable(data: Path, fix: Path, images: bool) -> None:
+    """Known before hours of reading: whether a copy can be written at all."""
+    from smidgen.data.finished_folder import require_free
+
+    if not images:
+        raise usage_error(
+            "expected --fix without --no-images", "which images can be kept is known only by reading them"
+        )
+    require_free(fix.expanduser(), data.expanduser())
+
+
 def _values(inspection: Inspection, copy: CleanCopy | None) -> dict[str, Any]:
+    from smidgen.data.image_files import shown
+
     splits = inspection.dataset.splits
     values = {
         "errors": [finding.to_json() for finding in inspection.errors],
@@ -64,7 +81,7 @@ def _values(inspection: Inspection, copy: CleanCopy | None) -> dict[str, Any]:
         },
     }
     if copy is not None:
-        values["fixed"] = {"out": str(copy.folder), "images": copy.images, "changes": copy.counts}
+        values["fixed"] = {"out": shown(copy.folder), "images": copy.images, "changes": copy.counts}
     return values
 
 
@@ -78,7 +95,7 @@ def _show(console: Console, inspection: Inspection, values: dict[str, Any], copy
         console.print("nothing wrong was found")
     if copy is not None:
         done = ", ".join(f"{count} {kind}" for kind, count in copy.counts.items()) or "nothing had to be changed"
-        console.print(f"\nmended copy in {copy.folder} (see fixes.json): {done}", markup=False)
+        console.print(f"\nmended copy in {values['fixed']['out']} (see fixes.json): {done}", markup=False)
 
 
 def _show_kinds(console: Console, title: str, findings: Sequence[Finding]) -> None:

@@ -63,9 +63,9 @@ def convert_data(
     Images are copied as they are, boxes, classes, ids and ignore regions as far as the format has a place for them.
     Masks, key points and attributes are not read and so not written. OUT appears when everything is in it.
     """
-    from smidgen.data.writing.finished_folder import require_free
+    from smidgen.data.finished_folder import require_free
 
-    require_free(out.expanduser())
+    require_free(out.expanduser(), data.expanduser())
     tiling = _tiling(format, tile, stride, resize)
     splits, left_out = _opened(data, split)
     for dataset in splits:
@@ -94,11 +94,12 @@ def _opened(data: Path, split: str | None) -> tuple[list[DetectionDataset], list
     """The splits to write, and what is left out of those found."""
     from smidgen.data import open_dataset
     from smidgen.data.layouts import split_names
+    from smidgen.data.recognized import without_union
 
     if split is not None:
         return [open_dataset(data, split)], []
     found = split_names(data)
-    chosen = [name for name in found if not _is_union(name, found)]
+    chosen = without_union(found)
     left_out = [
         {"kind": "split", "count": 1, "text": f"split {name} holds the other ones: --split {name} writes it"}
         for name in found
@@ -114,13 +115,6 @@ def _opened(data: Path, split: str | None) -> tuple[list[DetectionDataset], list
     if not opened:
         raise errors[0]
     return opened, left_out
-
-
-def _is_union(name: str, found: Sequence[str]) -> bool:
-    """trainval beside train and val."""
-    from smidgen.data.recognized import UNION, canonical_split
-
-    return name == UNION and {"train", "val"} <= {canonical_split(other) for other in found}
 
 
 def _written(splits: Sequence[DetectionDataset], out: Path, format: Format, link: bool) -> dict[str, Any]:

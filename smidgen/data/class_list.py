@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from smidgen.data.text_lines import read_lines
+from smidgen.data.text_lines import legible, read_lines
 from smidgen.structures import Classes
 
 CLASS_LIST = "classes.txt"
@@ -14,7 +14,7 @@ CLASS_LIST = "classes.txt"
 def listed_names(folder: Path) -> tuple[str, ...]:
     """The lines of classes.txt in a folder; () where there is none."""
     file = folder / CLASS_LIST
-    return tuple(line.strip() for line in read_lines(file)) if file.is_file() else ()
+    return tuple(legible(line.strip()) for line in read_lines(file)) if file.is_file() else ()
 
 
 def classes_named(found: Collection[str], known: Sequence[Sequence[str]]) -> tuple[Classes, str]:

@@ -7,31 +7,26 @@ regions that stand there once for every class, which is how COCO files say "any"
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from smidgen.data.dataset import ANY_CLASS, Record
-from smidgen.data.image_files import UnreadableImageError, read_size_hw, shown
-from smidgen.data.labels import Label, RawLabels, clean_record, joined_regions, raw_labels
+from smidgen.data import coco_entries
+from smidgen.data.image_files import UnreadableImageError, shown
+from smidgen.data.labels import RawRecord, clean_records, joined_regions
 from smidgen.data.notes import DatasetNotes, Note
 from smidgen.data.recognized import UNION, Recognized, SplitContents, split_in_words
-from smidgen.structures import Classes
 
 EXPECTS = (
     "SPLIT/annotations.json with SPLIT/images/, or annotations/*.json with an images folder, "
     "or SPLIT/_annotations.coco.json beside its images (Roboflow), or such a JSON file itself"
 )
 
-_IGNORED_NAMES = frozenset({"ignore", "ignored", "ignored regions", "ignored-regions"})
-
 
 def recognize(path: Path) -> Recognized | None:
     """The COCO splits of a folder or a JSON file; None where there are none."""
-    files = _annotation_files(path)
+    files = annotation_files(path)
     if not files:
         return None
     names = ", ".join(shown(file.relative_to(path)) if file != path else shown(file.name) for file in files.values())
@@ -41,8 +36,8 @@ def recognize(path: Path) -> Recognized | None:
     )
 
 
-def _annotation_files(path: Path) -> dict[str, Path]:
-    """Annotation file by split name."""
+def annotation_files(path: Path) -> dict[str, Path]:
+    """Annotation file by split name, {} where there are none."""
     if path.is_file():
         return (
             {split_in_words(path.stem) or split_in_words(path.parent.name) or path.stem: path} if _is_json(path) else {}
@@ -87,83 +82,20 @@ def _beside_images(path: Path) -> dict[str, Path]:
 
 
 def _read_split(file: Path) -> SplitContents:
-    content = _load(file)
-    classes, ignored_ids = _classes(file, content["categories"])
-    images, notes = _images(file, content["images"])
-    annotations, unknown = _by_image(file, content.get("annotations") or [], images)
+    content = coco_entries.load(file)
+    classes, ignored_ids = coco_entries.read_classes(file, content["categories"])
+    images, notes = coco_entries.images_by_id(file, content["images"])
+    annotations, unknown = coco_entries.annotations_by_image(file, content["annotations"], images)
     notes += unknown
-    index_of_id = {identity: index for index, identity in enumerate(classes.ids)}
-    index_of_id |= dict.fromkeys(ignored_ids, ANY_CLASS)
-    records = []
+    indices = coco_entries.index_of_category(classes, ignored_ids)
+    described = []
     for image, path in _with_files(file, images.values(), notes):
-        record, found = _record(image, path, annotations[image["id"]], index_of_id, len(classes))
+        one, found = _described(image, path, annotations[image["id"]], indices, len(classes))
         notes += found
-        if record is not None:
-            records.append(record)
+        described += one
+    records, mended = clean_records(described)
     remark = "boxes of the category 'ignore' are read as ignore regions" if ignored_ids else ""
-    return SplitContents(classes, tuple(records), DatasetNotes(tuple(notes)), remark)
-
-
-def _load(file: Path) -> dict[str, Any]:
-    try:
-        # surrogateescape: names in other encodings come through and still open their files.
-        content = json.loads(file.read_bytes().decode("utf-8-sig", "surrogateescape"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{shown(file)} is not valid JSON: {error}") from error
-    missing = [
-        key
-        for key in ("images", "categories")
-        if not isinstance(content, dict) or not isinstance(content.get(key), list)
-    ]
-    if missing:
-        raise ValueError(f"{shown(file)} is not a COCO detection file: expected lists in {missing}; check the file")
-    return content
-
-
-def _classes(file: Path, categories: Sequence[Mapping[str, Any]]) -> tuple[Classes, list[int]]:
-    """Class indices follow the order of ids, so that all splits of a dataset agree; ids of ignore categories apart."""
-    try:
-        ordered = sorted((int(category["id"]), str(category["name"])) for category in categories)
-        ignored = [identity for identity, name in ordered if name.strip().lower() in _IGNORED_NAMES]
-        ordered = [entry for entry in ordered if entry[0] not in ignored]
-        return Classes(tuple(name for _, name in ordered), tuple(identity for identity, _ in ordered)), ignored
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{shown(file)}: expected categories with a distinct integer id and a name ({error})"
-        ) from error
-
-
-def _images(file: Path, images: Iterable[Any]) -> tuple[dict[Any, Mapping[str, Any]], list[Note]]:
-    by_id: dict[Any, Mapping[str, Any]] = {}
-    notes = []
-    for image in images:
-        if (
-            not isinstance(image, Mapping)
-            or not isinstance(image.get("id"), int | float | str)
-            or "file_name" not in image
-        ):
-            raise ValueError(f"{shown(file)}: expected an id and a file_name in every image, got {image!r:.200}")
-        if image["id"] in by_id:
-            notes.append(Note("duplicate_image", shown(str(image["file_name"])), f"id {image['id']}"))
-        by_id.setdefault(image["id"], image)
-    return by_id, notes
-
-
-def _by_image(
-    file: Path, annotations: Iterable[Any], images: Mapping[Any, Any]
-) -> tuple[dict[Any, list[Mapping[str, Any]]], list[Note]]:
-    by_image: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
-    notes = []
-    for annotation in annotations:
-        image_id = annotation.get("image_id") if isinstance(annotation, Mapping) else None
-        if not isinstance(annotation, Mapping):
-            notes.append(Note("malformed_label", shown(file), f"annotation {annotation!r:.80}"))
-        elif isinstance(image_id, Hashable) and image_id in images:
-            by_image[image_id].append(annotation)
-        else:
-            detail = f"annotation {annotation.get('id')} of image {image_id}"
-            notes.append(Note("unknown_image", shown(file), detail))
-    return by_image, notes
+    return SplitContents(classes, tuple(records), DatasetNotes((*notes, *mended)), remark)
 
 
 def _with_files(
@@ -174,7 +106,7 @@ def _with_files(
     folder = _image_folder(file, [str(image["file_name"]) for image in listed])
     for image in listed:
         path = folder / str(image["file_name"])
-        if path.is_file():
+        if _is_file(path):
             yield image, path
         else:
             notes.append(Note("missing_image", shown(path)))
@@ -186,13 +118,22 @@ def _image_folder(file: Path, names: Sequence[str]) -> Path:
     probe = names[:8]
     if not probe:
         return candidates[0]
-    best = max(candidates, key=lambda folder: sum((folder / name).is_file() for name in probe))
-    if any((best / name).is_file() for name in names):
+    best = max(candidates, key=lambda folder: sum(_is_file(folder / name) for name in probe))
+    if any(_is_file(best / name) for name in names):
         return best
-    tried = ", ".join(shown(folder) for folder in candidates)
+    tried = ", ".join(shown(folder) for folder in candidates if folder.is_dir())
     raise ValueError(
-        f"none of the {len(names)} images of {shown(file)} exists, e.g. {shown(names[0])}; looked in {tried}"
+        f"none of the {len(names)} images of {shown(file)} exists, e.g. {shown(names[0])}; looked in {tried}; put them "
+        f"into {shown(file.parent / 'images')}, for example"
     )
+
+
+def _is_file(path: Path) -> bool:
+    """False also for names that no file system takes, such as those that are too long."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _candidate_folders(file: Path) -> Iterator[Path]:
@@ -210,54 +151,17 @@ def _candidate_folders(file: Path) -> Iterator[Path]:
             yield from (base / word / "images", base / word)
 
 
-def _record(
+def _described(
     image: Mapping[str, Any],
     path: Path,
     annotations: Sequence[Mapping[str, Any]],
-    index_of_id: Mapping[Any, int],
+    indices: Mapping[Any, int],
     num_classes: int,
-) -> tuple[Record | None, list[Note]]:
+) -> tuple[list[RawRecord], list[Note]]:
+    """The image with its annotations; none where its size is not known."""
     try:
-        size_hw = _size_hw(image, path)
+        size_hw = coco_entries.size_hw(image, path)
     except UnreadableImageError as error:
-        return None, [Note("unreadable_image", shown(path), error.reason)]
-    raw, notes = _raw_labels(path, annotations, index_of_id)
-    record, found = clean_record(path, image["id"], size_hw, joined_regions(raw, num_classes))
-    return record, notes + found
-
-
-def _size_hw(image: Mapping[str, Any], path: Path) -> tuple[int, int]:
-    height, width = image.get("height"), image.get("width")
-    if isinstance(height, int | float) and isinstance(width, int | float) and height >= 1 and width >= 1:
-        return int(height), int(width)
-    return read_size_hw(path)
-
-
-def _raw_labels(
-    path: Path, annotations: Sequence[Mapping[str, Any]], index_of_id: Mapping[Any, int]
-) -> tuple[RawLabels, list[Note]]:
-    labels, notes = [], []
-    for annotation in annotations:
-        category = annotation.get("category_id")
-        index = index_of_id.get(category) if isinstance(category, Hashable) else None
-        ignore = any(annotation.get(flag, 0) for flag in ("iscrowd", "ignore")) or index == ANY_CLASS
-        box = _xyxy(annotation.get("bbox"))
-        if box is None:
-            notes.append(Note("malformed_label", shown(path), f"bbox {annotation.get('bbox')!r:.80}"))
-        elif index is None and not ignore:
-            notes.append(Note("unknown_category", shown(path), f"category_id {category!r:.80}"))
-        else:
-            labels.append(Label(box, ANY_CLASS if index is None else index, ignore, _number(annotation.get("area"))))
-    return raw_labels(labels), notes
-
-
-def _xyxy(bbox: Any) -> tuple[float, float, float, float] | None:
-    try:
-        x, y, width, height = (float("nan") if value is None else float(value) for value in bbox)
-    except (TypeError, ValueError):
-        return None
-    return x, y, x + width, y + height
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else float("nan")
+        return [], [Note("unreadable_image", shown(path), error.reason)]
+    raw, notes = coco_entries.read_labels(path, annotations, indices)
+    return [RawRecord(path, image["id"], size_hw, joined_regions(raw, num_classes))], notes

@@ -38,6 +38,13 @@ class Record:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def region_labels(self) -> npt.NDArray[np.int64]:
+        """What each of the R regions is about: a class index, or ANY_CLASS."""
+        if self.ignore_labels is None:
+            return np.full(len(self.ignore_xyxy), ANY_CLASS, dtype=np.int64)
+        return self.ignore_labels
+
 
 @dataclass(frozen=True, slots=True)
 class DetectionDataset:
@@ -92,7 +99,7 @@ def _coco_annotations(record: Record, classes: Classes) -> list[dict[str, Any]]:
     regions = [
         _coco_annotation(record, category, box, float(area), crowd=1)
         for box, label, area in zip(
-            record.ignore_xyxy, _ignore_labels(record), _box_areas(record.ignore_xyxy), strict=True
+            record.ignore_xyxy, record.region_labels, _box_areas(record.ignore_xyxy), strict=True
         )
         for category in (classes.ids if label == ANY_CLASS else (classes.ids[label],))
     ]
@@ -112,9 +119,3 @@ def _box_areas(boxes_xyxy: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     boxes = boxes_xyxy.astype(np.float64)
     areas: npt.NDArray[np.float64] = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return areas
-
-
-def _ignore_labels(record: Record) -> npt.NDArray[np.int64]:
-    if record.ignore_labels is None:
-        return np.full(len(record.ignore_xyxy), ANY_CLASS, dtype=np.int64)
-    return record.ignore_labels

@@ -19,7 +19,7 @@ from smidgen.data.labeled_images import LabeledImage, images_below, read_labeled
 from smidgen.data.labels import Label
 from smidgen.data.notes import Note
 from smidgen.data.recognized import Recognized, SplitContents
-from smidgen.data.text_lines import excerpt, read_lines
+from smidgen.data.text_lines import excerpt, legible, read_lines
 
 EXPECTS = "SPLIT/images/ with SPLIT/labelTxt/*.txt, or images/ with labelTxt/"
 
@@ -118,4 +118,4 @@ def _object(line: str) -> _Object | None:
         return None
     x, y = corners[0::2], corners[1::2]
     difficulty = rest.pop() if len(rest) > 1 and rest[-1].isdecimal() else "0"
-    return " ".join(rest), (min(x), min(y), max(x), max(y)), int(difficulty) > 0
+    return legible(" ".join(rest)), (min(x), min(y), max(x), max(y)), int(difficulty) > 0

@@ -14,7 +14,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2"})
-_EXIF_ORIENTATION = 0x0112
+EXIF_ORIENTATION = 0x0112
+QUARTER_TURNS = (5, 6, 7, 8)  # values of that tag by which rows and columns change places
 # What Pillow's decoders raise on broken files, besides OSError.
 _DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError)
 
@@ -80,7 +81,7 @@ def _annotated_as_stored(picture: Image.Image, size_hw: tuple[int, int] | None) 
 
 def _is_turned(picture: Image.Image) -> bool:
     """Whether EXIF says that rows and columns change places."""
-    return picture.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    return picture.getexif().get(EXIF_ORIENTATION, 1) in QUARTER_TURNS
 
 
 def _require_pixels(picture: Image.Image, path: Path | str) -> None:

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from smidgen.data.dataset import Record
 from smidgen.data.image_files import IMAGE_SUFFIXES, UnreadableImageError, read_size_hw, shown
-from smidgen.data.labels import Label, clean_record, joined_regions, raw_labels
+from smidgen.data.labels import Label, RawRecord, clean_records, joined_regions, raw_labels
 from smidgen.data.notes import DatasetNotes, Note
 from smidgen.data.recognized import SplitContents
 from smidgen.structures import Classes
@@ -31,29 +30,28 @@ def read_labeled(
     images: Iterable[tuple[Path, Path]], classes: Classes, read_labels: ReadLabels, remark: str = ""
 ) -> SplitContents:
     """The records of (image, label file) pairs, numbered from 1 in their order: these formats have no ids."""
-    records: list[Record] = []
+    described: list[RawRecord] = []
     notes: list[Note] = []
     for number, (image, file) in enumerate(images, start=1):
-        record, found = _record(image, file, number, len(classes), read_labels)
+        one, found = _described(image, file, number, len(classes), read_labels)
         notes += found
-        if record is not None:
-            records.append(record)
-    return SplitContents(classes, tuple(records), DatasetNotes(tuple(notes)), remark)
+        described += one
+    records, mended = clean_records(described)
+    return SplitContents(classes, tuple(records), DatasetNotes((*notes, *mended)), remark)
 
 
-def _record(
+def _described(
     image: Path, file: Path, number: int, num_classes: int, read_labels: ReadLabels
-) -> tuple[Record | None, list[Note]]:
+) -> tuple[list[RawRecord], list[Note]]:
+    """The image with its annotations; none where it cannot be used."""
     if not image.is_file():
-        return None, [Note("missing_image", shown(image))]
+        return [], [Note("missing_image", shown(image))]
     try:
         size_hw = read_size_hw(image)
     except UnreadableImageError as error:
-        return None, [Note("unreadable_image", shown(image), error.reason)]
+        return [], [Note("unreadable_image", shown(image), error.reason)]
     labels, notes = _labels(LabeledImage(image, file, size_hw), read_labels)
-    raw = joined_regions(raw_labels(labels), num_classes)
-    record, found = clean_record(image, number, size_hw, raw)
-    return record, notes + found
+    return [RawRecord(image, number, size_hw, joined_regions(raw_labels(labels), num_classes))], notes
 
 
 def _labels(labeled: LabeledImage, read_labels: ReadLabels) -> tuple[list[Label], list[Note]]:

@@ -41,7 +41,7 @@ def open_dataset(path: Path | str, split: str | None = None, layout: str | None 
     layout: a key of LAYOUTS; None recognizes it. Raises ValueError where nothing fits, naming what was tried and found.
     """
     folder = Path(path).expanduser()
-    name, recognized = _recognize(folder, layout)
+    name, recognized = recognize(folder, layout)
     found = _choose_split(folder, recognized, split)
     contents = recognized.splits[found]()
     if not contents.records:
@@ -53,10 +53,11 @@ def open_dataset(path: Path | str, split: str | None = None, layout: str | None 
 
 def split_names(path: Path | str, layout: str | None = None) -> list[str]:
     """The splits of a dataset as its files call them; ValueError where nothing fits, as `open_dataset` says it."""
-    return list(_recognize(Path(path).expanduser(), layout)[1].splits)
+    return list(recognize(Path(path).expanduser(), layout)[1].splits)
 
 
-def _recognize(path: Path, layout: str | None) -> tuple[str, Recognized]:
+def recognize(path: Path, layout: str | None = None) -> tuple[str, Recognized]:
+    """Key of LAYOUTS and the splits found; ValueError where nothing fits."""
     if not path.exists():
         raise ValueError(
             f"there is no dataset at {shown(path)}: expected a folder or an annotation file; check the path"

@@ -15,6 +15,7 @@ NOTE_KINDS: MappingProxyType[str, tuple[Severity, str]] = MappingProxyType(
         "missing_image": ("error", "images are annotated but not there, and are left out"),
         "unreadable_image": ("error", "images cannot be read and are left out"),
         "duplicate_image": ("error", "images have an id that was there already, and are left out"),
+        "inverted_box": ("error", "boxes end before they begin, and are dropped"),
         "degenerate_box": ("error", "boxes have no area or are not numbers, and are dropped"),
         "outside_box": ("error", "boxes lie outside their image and are dropped"),
         "unknown_category": ("error", "boxes have a category that is not declared, and are dropped"),

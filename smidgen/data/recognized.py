@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from smidgen.data.dataset import Record
@@ -41,6 +41,12 @@ def canonical_split(name: str) -> str:
     """train, val or test for their aliases in any case; other names as they are."""
     lowered = name.lower()
     return next((split for split, aliases in SPLIT_ALIASES.items() if lowered in aliases), name)
+
+
+def without_union(names: Sequence[str]) -> list[str]:
+    """Splits without trainval where train and val are there, too."""
+    both = {"train", "val"} <= {canonical_split(name) for name in names}
+    return [name for name in names if not (both and canonical_split(name) == UNION)]
 
 
 def split_in_words(text: str) -> str | None:

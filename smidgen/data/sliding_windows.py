@@ -71,7 +71,7 @@ def window_record(record: Record, window: Window, tiling: Tiling) -> Record:
     """What is annotated in a window, in its written pixels. Regions about any class are gone: they are painted."""
     boxes, shares = _clipped(record.boxes_xyxy, window)
     kept, ignored = shares > tiling.ignored_share, (shares > 0) & (shares <= tiling.ignored_share)
-    about = region_labels(record)
+    about = record.region_labels
     regions, region_shares = _clipped(record.ignore_xyxy, window)
     regions_kept = (region_shares > 0) & (about != ANY_CLASS)
     side = tiling.resized_px or tiling.window_px
@@ -84,13 +84,6 @@ def window_record(record: Record, window: Window, tiling: Tiling) -> Record:
         ignore_xyxy=(np.concatenate([regions[regions_kept], boxes[ignored]]) * tiling.scale).astype(np.float32),
         ignore_labels=np.concatenate([about[regions_kept], record.labels[ignored]]),
     )
-
-
-def region_labels(record: Record) -> npt.NDArray[np.int64]:
-    """What each ignore region is about: a class index or ANY_CLASS."""
-    if record.ignore_labels is None:
-        return np.full(len(record.ignore_xyxy), ANY_CLASS, dtype=np.int64)
-    return record.ignore_labels
 
 
 def _clipped(

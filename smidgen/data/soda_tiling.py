@@ -27,12 +27,12 @@ from PIL import Image
 from torch import Tensor
 
 from smidgen.data.dataset import ANY_CLASS, DetectionDataset, Record
+from smidgen.data.finished_folder import finished_folder
 from smidgen.data.geometry import Window, resize_pixels
 from smidgen.data.image_files import UnreadableImageError, read_image, shown
 from smidgen.data.notes import DatasetNotes, Note
-from smidgen.data.sliding_windows import Tiling, region_labels, window_record, windows
+from smidgen.data.sliding_windows import Tiling, window_record, windows
 from smidgen.data.writing.coco import ANNOTATIONS, coco_content
-from smidgen.data.writing.finished_folder import finished_folder
 from smidgen.data.writing.image_copies import Progress
 from smidgen.data.writing.image_names import NamedImage, Naming, name_images
 
@@ -126,7 +126,7 @@ def _cut(image: NamedImage, folder: Path, tiling: Tiling, only_labeled: bool) ->
 
 def _painted(pixels: UInt8[Tensor, "3 H W"], record: Record) -> UInt8[Tensor, "3 H W"]:
     """Black where a region about any class lies and no object's box."""
-    regions = record.ignore_xyxy[region_labels(record) == ANY_CLASS]
+    regions = record.ignore_xyxy[record.region_labels == ANY_CLASS]
     if not len(regions):
         return pixels
     hidden = torch.zeros(pixels.shape[1:], dtype=torch.bool)

@@ -22,6 +22,13 @@ def read_lines(file: Path) -> list[str]:
     return [line for line in lines if line.strip()]
 
 
+def legible(text: str) -> str:
+    """A name to be shown: bytes that came through as surrogates are read as Windows-1252, the usual other encoding."""
+    if text.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in text):
+        return text
+    return text.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
+
+
 def excerpt(line: str) -> str:
     """The beginning of a line, printable, for a note."""
     return line.strip()[:80].encode("utf-8", "replace").decode()

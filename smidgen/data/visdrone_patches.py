@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from smidgen.data.dataset import ANY_CLASS, DetectionDataset, Record
+from smidgen.data.finished_folder import finished_folder, require_free
 from smidgen.data.geometry import Window
 from smidgen.data.image_files import IMAGE_SUFFIXES, UnreadableImageError, read_image, shown
 from smidgen.data.labels import RawLabels, clean_record
@@ -71,20 +71,15 @@ def prepare_visdrone(
     """
     data, out = Path(data), Path(out)
     splits = _splits(data)
-    _check(data, out, splits, cut)
-    unfinished = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    _check(data, splits, cut)
+    require_free(out)
     work = [(split, _sources(folder)) for split, folder in splits.items()]
     count = _counter(sum(len(sources) for _, sources in work), progress)
     notes = {}
-    try:
+    with finished_folder(out) as unfinished:
         for split, sources in work:
             make = partial(_cut if split in cut else _copied, unfinished / split / "images", keep_ignored_regions)
             notes[split] = _write_split(unfinished / split, sources, make, workers, count)
-        if out.exists():
-            out.rmdir()
-        unfinished.rename(out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return notes
 
 
@@ -95,7 +90,7 @@ def _splits(data: Path) -> dict[str, Path]:
     return {folder.name.lower().rpartition("det-")[2]: folder for folder in complete}
 
 
-def _check(data: Path, out: Path, splits: dict[str, Path], cut: Sequence[str]) -> None:
+def _check(data: Path, splits: dict[str, Path], cut: Sequence[str]) -> None:
     if not splits:
         raise ValueError(
             f"expected folders such as VisDrone2019-DET-train with images/ and annotations/ in {shown(data)}, found "
@@ -104,8 +99,6 @@ def _check(data: Path, out: Path, splits: dict[str, Path], cut: Sequence[str]) -
     missing = [split for split in cut if split not in splits]
     if missing:
         raise ValueError(f"expected splits to cut out of {', '.join(splits)}, got {', '.join(missing)}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{shown(out)} exists already and is not empty; choose another folder or remove it")
 
 
 def _sources(folder: Path) -> list[_Source]:

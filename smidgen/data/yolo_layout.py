@@ -8,6 +8,7 @@ any), and data.yaml has the classes' original ids under `category_ids`. Other pr
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,9 +28,9 @@ from smidgen.structures import Classes
 
 EXPECTS = "data.yaml with names and train/val/test, or images/ beside labels/ with one .txt per image"
 
-_LARGEST_CLASS = 10**6
+_LARGEST_CLASS = 10**5
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SPLIT_NAMES = tuple(alias for aliases in SPLIT_ALIASES.values() for alias in aliases)
-
 
 # Keys of a data.yaml that name no split.
 _OTHER_KEYS = ("path", "names", "nc", "download", "yaml_file", "category_ids")
@@ -56,10 +57,20 @@ def _description_file(path: Path) -> Path | None:
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_bytes())
+        content = yaml.safe_load(_text(file))
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         raise ValueError(f"{shown(file)} is not valid YAML: {error}") from error
     return content if isinstance(content, dict) else {}
+
+
+def _text(file: Path) -> str | bytes:
+    """YAML finds out UTF-8 and UTF-16 by itself; anything else is taken for Windows-1252."""
+    content = file.read_bytes()
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content if content.startswith(_UTF_16) else content.decode("cp1252", "replace")
+    return content
 
 
 def _from_description(file: Path) -> Recognized | None:
@@ -133,7 +144,7 @@ def _from_folders(path: Path) -> Recognized | None:
     classes = _numbered_classes(path, list(found.values()))
     because = "found " + ", ".join(f"{shown(folder.relative_to(path))} with labels" for folder in found.values())
     splits = {name: partial(_read_split, [folder], classes) for name, folder in found.items()}
-    return Recognized(because=f"{because}; no data.yaml, {_naming(path)}", splits=splits)
+    return Recognized(because=f"{because}; no data.yaml with names, {_naming(path)}", splits=splits)
 
 
 def _naming(path: Path) -> str:

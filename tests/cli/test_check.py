@@ -73,6 +73,18 @@ def test_fix_writes_a_copy_without_errors(tmp_path: Path, capsys: pytest.Capture
     assert code == 2 and "new or empty folder" in answer["error"]
 
 
+def test_where_nothing_can_be_used_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write(tmp_path / "data")
+    for image in (data / "train" / "images").iterdir():
+        image.write_bytes(b"")
+    code, answer = check(capsys, data, "--fix", tmp_path / "mended")
+    assert code == 2 and "no usable image" in answer["error"] and "zero bytes" in answer["error"]
+    (data / "train" / "annotations.json").write_text("{")
+    code, answer = check(capsys, data, "--fix", tmp_path / "mended")
+    assert code == 3 and answer["counts"] == {"unusable_split": 1} and "fixed" not in answer
+    assert [entry.name for entry in tmp_path.iterdir()] == ["data"]
+
+
 def test_names_that_are_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write(tmp_path / "data", names=(os.fsdecode(b"caf\xe9.png"), "日本 [1].png"))
     code, answer = check(capsys, data, "--fix", tmp_path / "mended")

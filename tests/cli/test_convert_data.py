@@ -55,6 +55,14 @@ def test_a_folder_with_files_is_refused(scenes: Path, capsys: pytest.CaptureFixt
     assert "new or empty folder" in json.loads(capsys.readouterr().out)["error"]
 
 
+def test_a_folder_inside_the_dataset_is_refused(scenes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["convert-data", scenes, scenes / "out", "--format", "voc"], ["check", scenes, "--fix", scenes]):
+        assert main([*map(str, arguments), "--json"]) == 2
+    assert main(["check", str(scenes), "--fix", str(scenes / "sub" / "out"), "--json"]) == 2
+    assert "outside of the dataset" in capsys.readouterr().out.splitlines()[-1]
+    assert sorted(folder.name for folder in scenes.iterdir()) == ["test", "train", "val"]
+
+
 def test_windows_are_coco(scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["convert-data", str(scenes), str(tmp_path / "out"), "--split", "val", "--tile", "32", "--json"]
     assert main([*arguments, "--format", "voc"]) == 2
@@ -63,3 +71,40 @@ def test_windows_are_coco(scenes: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert json.loads(capsys.readouterr().out)["splits"]["val"]["images"] == 6
     assert len(json.loads((tmp_path / "out" / "val" / "windows.json").read_text())["windows"]) == 6
     assert main(["convert-data", str(scenes), str(tmp_path / "two"), "--format", "coco", "--stride", "9"]) == 2
+
+
+@pytest.mark.parametrize("resize", [None, 48])
+def test_perfect_boxes_of_windows_are_perfect_on_the_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], resize: int | None
+) -> None:
+    """`convert-data --tile`, then `score --windows` with every window's own boxes, whole ones surer than cut ones."""
+    images = tmp_path / "scenes" / "val" / "images"
+    images.mkdir(parents=True)
+    boxes = [[4 + 23 * x, 3 + 19 * y, 8, 8] for x in range(5) for y in range(4)]
+    content = {
+        "images": [{"id": number, "file_name": f"{number}.png", "width": 130, "height": 90} for number in (4, 9)],
+        "annotations": [
+            {"id": 10 * image + place, "image_id": image, "category_id": 2 + place % 2, "bbox": box, "iscrowd": 0}
+            | {"area": box[2] * box[3]}
+            for image in (4, 9)
+            for place, box in enumerate(boxes)
+        ],
+        "categories": [{"id": 2, "name": "car"}, {"id": 3, "name": "bus"}],
+    }
+    for number in (4, 9):
+        Image.fromarray(np.full((90, 130, 3), number, np.uint8)).save(images / f"{number}.png")
+    (images.parent / "annotations.json").write_text(json.dumps(content))
+    resizing = [] if resize is None else ["--resize", str(resize)]
+    tiling = ["--tile", "64", "--stride", "40", *resizing]
+    out = tmp_path / "out"
+    assert main(["convert-data", str(tmp_path / "scenes"), str(out), "--format", "coco", *tiling]) == 0
+    made = json.loads((out / "val" / "annotations.json").read_text())["annotations"]
+    whole = max(annotation["area"] for annotation in made)
+    results = [{**annotation, "score": annotation["area"] / whole} for annotation in made if not annotation["iscrowd"]]
+    (tmp_path / "predictions.json").write_text(json.dumps(results))
+    capsys.readouterr()
+    truth = ["--ground-truth", str(tmp_path / "scenes"), "--windows", str(out / "val" / "windows.json")]
+    assert main(["score", *truth, "--predictions", str(tmp_path / "predictions.json"), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert len(results) > len(content["annotations"]), "some objects are in several windows"
+    assert answer["metrics"]["AP"] == pytest.approx(1)

@@ -107,7 +107,9 @@ def with_annotation(**fields: Any) -> dict[str, Any]:
     ("fields", "kind"),
     [
         ({"bbox": [1, 1, 0, 5]}, "degenerate_box"),
-        ({"bbox": [1, 1, 5, -2]}, "degenerate_box"),
+        ({"bbox": [1, 1, 5, -2]}, "inverted_box"),
+        ({"bbox": [1, 1, 1e308, 1e308]}, "degenerate_box"),
+        ({"bbox": [10**400, 1, 5, 5]}, "malformed_label"),
         ({"bbox": [1, 1, float("nan"), 5]}, "degenerate_box"),
         ({"bbox": [100, 1, 5, 5]}, "outside_box"),
         ({"bbox": [1, 1]}, "malformed_label"),
@@ -122,6 +124,61 @@ def test_bad_annotations_are_dropped_and_counted(tmp_path: Path, fields: dict[st
     assert len(dataset.notes.errors) == 1
     assert sum(len(record) for record in dataset.records) == 3
     assert "first: " in dataset.notes.lines()[0]
+
+
+@pytest.mark.parametrize("width", [float("inf"), 10**400, 10**30, 0, None, "64"])
+def test_a_width_that_is_none_is_read_from_the_file(tmp_path: Path, width: Any) -> None:
+    content = coco_content()
+    content["images"][0]["width"] = width
+    assert open_dataset(write_coco(tmp_path, content)).records[0].size_hw == (48, 64)
+
+
+def test_an_area_of_hundreds_of_digits_is_none(tmp_path: Path) -> None:
+    dataset = open_dataset(write_coco(tmp_path, with_annotation(area=10**400)))
+    assert dataset.records[0].areas is not None and dataset.records[0].areas[-1] == 25
+
+
+def test_categories_may_be_numbered_in_text(tmp_path: Path) -> None:
+    content = coco_content()
+    for annotation in content["annotations"]:
+        annotation["category_id"] = str(annotation["category_id"])
+    assert len(open_dataset(write_coco(tmp_path, content)).notes) == 0
+
+
+def test_an_image_with_a_name_too_long_for_any_file_is_missing(tmp_path: Path) -> None:
+    content = coco_content()
+    content["images"].append({"id": 77, "file_name": "x" * 400 + ".png", "height": 48, "width": 64})
+    assert open_dataset(write_coco(tmp_path, content)).notes.counts == {"missing_image": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"annotations": 5}, "expected lists in annotations"),
+        ({"categories": [{"id": float("inf"), "name": "car"}]}, "distinct integer id"),
+    ],
+)
+def test_coco_files_that_are_none_say_what_is_wrong(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        open_dataset(write_coco(tmp_path, coco_content() | change))
+
+
+def test_results_and_empty_files_are_no_annotations(tmp_path: Path) -> None:
+    path = write_coco(tmp_path, coco_content())
+    file = next(path.rglob("annotations.json"))
+    for text, words in (("[]", "as files of results are"), ("", "zero bytes"), ("[" * 100_000, "not valid JSON")):
+        file.write_text(text)
+        with pytest.raises(ValueError, match=words):
+            open_dataset(path)
+
+
+def test_class_names_in_windows_1252_are_legible(tmp_path: Path) -> None:
+    write_yolo(tmp_path)
+    (tmp_path / "data.yaml").write_bytes("train: images/train\nnames: [café, boat]\n".encode("cp1252"))
+    assert open_dataset(tmp_path, "train").classes.names == ("café", "boat")
+    (tmp_path / "data.yaml").unlink()
+    (tmp_path / "classes.txt").write_bytes("café\nboat\n".encode("cp1252"))
+    assert open_dataset(tmp_path).classes.names == ("café", "boat")
 
 
 def test_boxes_over_the_border_are_clipped_and_noted(tmp_path: Path) -> None:

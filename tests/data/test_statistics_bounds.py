@@ -16,7 +16,7 @@ from smidgen.data.statistics.limits import bound_per_image, bound_per_image_and_
 from smidgen.data.statistics.object_table import ObjectTable
 from smidgen.data.statistics.overlaps import overlapping_pairs
 from smidgen.data.statistics.suppression import suppression_bound
-from smidgen.data.statistics.tiles import tiling
+from smidgen.data.statistics.tiles import tile_statistics
 from smidgen.structures import Preprocessing
 
 AS_IT_IS = Preprocessing(short_side=100, long_side=200)
@@ -75,19 +75,19 @@ def test_centers_that_share_a_cell_take_the_cells_above() -> None:
 def test_tiles_enlarge_and_cut() -> None:
     # Tiles of 50 px without overlap in an image of 200 x 100: the border at x = 50 cuts one object of two.
     table = table_of([[(48, 10, 52, 14), (10, 10, 14, 14)]])
-    found = tiling(table, 50, 0.0, AS_IT_IS, least_px=8)
+    found = tile_statistics(table, 50, 0.0, AS_IT_IS, least_px=8)
     assert (found.tiles, found.zoom, found.whole, found.shown, found.bound) == (8, 2, 0.5, 1, 0.5)
-    assert tiling(table, 50, 0.2, AS_IT_IS, least_px=8).bound == 1
-    assert tiling(table, 200, 0.0, AS_IT_IS, least_px=8).bound == 0  # as it is, 4 px are too few
-    assert tiling(table_of([[]]), 50, 0.0, AS_IT_IS, least_px=8).bound == 1
+    assert tile_statistics(table, 50, 0.2, AS_IT_IS, least_px=8).bound == 1
+    assert tile_statistics(table, 200, 0.0, AS_IT_IS, least_px=8).bound == 0  # as it is, 4 px are too few
+    assert tile_statistics(table_of([[]]), 50, 0.0, AS_IT_IS, least_px=8).bound == 1
     with pytest.raises(ValueError, match="overlap"):
-        tiling(table, 50, 1.0, AS_IT_IS, least_px=8)
+        tile_statistics(table, 50, 1.0, AS_IT_IS, least_px=8)
 
 
 @given(tables, st.sampled_from([30, 41, 64, 100, 150]), st.sampled_from([0.0, 0.2, 0.35, 0.5]))
 @settings(max_examples=20, deadline=None)
 def test_whole_objects_are_those_that_some_tile_holds(table: ObjectTable, tile_px: int, overlap: float) -> None:
-    found = tiling(table, tile_px, overlap, AS_IT_IS, least_px=0)
+    found = tile_statistics(table, tile_px, overlap, AS_IT_IS, least_px=0)
     step = tile_px * (1 - overlap)
     starts = [sorted({min(i * step, max(0, side - tile_px)) for i in range(200)}) for side in (200, 100)]
     held = [

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from table_cases import dataset_of, table_of, tables
 
 from smidgen.data.object_sizes import object_sides_px
+from smidgen.data.statistics.covered_area import covered_areas
 from smidgen.data.statistics.crowding import crowding
 from smidgen.data.statistics.describe import describe
 from smidgen.data.statistics.distribution import Histogram, round_edges
@@ -38,8 +39,21 @@ def test_planted_sizes_counts_and_classes() -> None:
     assert (boat.objects, boat.images, boat.median_px) == (2, 2, 40.0)
     assert found.classes.effective == pytest.approx(2)
     assert found.placement.covered is not None
-    assert found.placement.covered.largest == pytest.approx((16 * 2 + 1600) / 20000)
+    assert found.placement.covered.largest == pytest.approx((16 + 1600) / 20000)
     assert np.sum(found.placement.density) == pytest.approx(1)
+
+
+def test_a_place_that_several_boxes_cover_counts_once() -> None:
+    group, pair, alone = (
+        [(0, 0, 6, 4), (4, 2, 8, 8), (5, 0, 20, 3)],
+        [(30, 0, 40, 2), (35, 1, 40, 4)],
+        [(90, 9, 99, 10)],
+    )
+    table = table_of([[*group, *pair, *alone, *alone], [], pair])
+    drawn = np.zeros((3, 100, 200), dtype=bool)
+    for number, (x0, y0, x1, y1) in zip(table.image, table.boxes_xyxy.astype(int), strict=True):
+        drawn[number, y0:y1, x0:x1] = True
+    assert covered_areas(table).tolist() == pytest.approx(drawn.sum(axis=(1, 2)).tolist())
 
 
 def test_where_objects_lie() -> None:

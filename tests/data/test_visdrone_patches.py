@@ -90,7 +90,7 @@ def test_an_interrupted_run_leaves_nothing(distribution: Path, tmp_path: Path) -
 def test_what_cannot_be_prepared_is_said_before_anything_is_written(distribution: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "kept").touch()
-    with pytest.raises(ValueError, match="exists already and is not empty"):
+    with pytest.raises(ValueError, match="expected a new or empty folder"):
         prepare_visdrone(distribution, tmp_path / "full")
     with pytest.raises(ValueError, match="unpack VisDrone's archives"):
         prepare_visdrone(tmp_path / "full", tmp_path / "out")

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from smidgen.data import DetectionDataset, Record, open_dataset
 from smidgen.data.dataset import ANY_CLASS
+from smidgen.data.finished_folder import finished_folder
 from smidgen.data.writing import FORMATS, Written, write_dataset
-from smidgen.data.writing.finished_folder import finished_folder
 from smidgen.structures import Classes
 
 SIZE_HW = (48, 64)
@@ -225,4 +225,22 @@ def test_a_failure_leaves_nothing(image: Path, tmp_path: Path) -> None:
 def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
     with pytest.raises(ValueError, match="expected a new or empty folder"), finished_folder(tmp_path):
+        raise AssertionError("the block must not run")
+
+
+def test_a_folder_may_be_the_current_one_or_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to("there")
+    monkeypatch.chdir(tmp_path / "here")
+    for out in (Path(), tmp_path / "link"):
+        with finished_folder(out) as folder:
+            (folder / "done.txt").touch()
+    assert [(tmp_path / name / "done.txt").is_file() for name in ("here", "there")] == [True, True]
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_where_nothing_can_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="choose another OUT"), finished_folder(tmp_path / "file" / "out"):
         raise AssertionError("the block must not run")

@@ -9,7 +9,7 @@ import numpy as np
 from smidgen.analysis.dataset_advice.advice import Advice, Choice, first_good, percent
 from smidgen.data.statistics.cells import pyramid_bound, share_of_side, share_with_own_cell
 from smidgen.data.statistics.object_table import ObjectTable
-from smidgen.data.statistics.tiles import Tiling, tiling
+from smidgen.data.statistics.tiles import TileStatistics, tile_statistics
 from smidgen.structures import Preprocessing
 
 SHORT_SIDES = (320, 480, 640, 800, 1024, 1280, 1600, 2048)
@@ -71,8 +71,8 @@ def tile_advice(table: ObjectTable, preprocessing: Preprocessing) -> Advice:
     """table: in pixels of the images on disk."""
     largest = int(table.sizes_hw.max())
     # A tile as large as the largest image is the image itself, however the aspect of the input is limited.
-    whole = _tile(table, tiling(table, largest, 0.0, preprocessing, STRIDE), preprocessing, "whole image")
-    tilings = [tiling(table, side, OVERLAP, preprocessing, STRIDE) for side in TILES_PX if side < largest]
+    whole = _tile(table, tile_statistics(table, largest, 0.0, preprocessing, STRIDE), preprocessing, "whole image")
+    tilings = [tile_statistics(table, side, OVERLAP, preprocessing, STRIDE) for side in TILES_PX if side < largest]
     choices = (whole, *(_tile(table, found, preprocessing, f"{found.tile_px} px") for found in tilings))
     chosen = first_good([choice.bound for choice in choices])
     advised = (
@@ -144,7 +144,7 @@ def _stride(seen: ObjectTable, stride: int) -> Choice:
     )
 
 
-def _tile(table: ObjectTable, found: Tiling, preprocessing: Preprocessing, name: str) -> Choice:
+def _tile(table: ObjectTable, found: TileStatistics, preprocessing: Preprocessing, name: str) -> Choice:
     figures = (
         f"{found.tiles:.3g}",
         f"{found.zoom:.2f}",

@@ -16,13 +16,12 @@ from smidgen.data.checks.inspection import Inspection
 from smidgen.data.checks.picture_facts import PictureFacts
 from smidgen.data.checks.pictures import annotated_as_stored
 from smidgen.data.dataset import Record
-from smidgen.data.image_files import shown
+from smidgen.data.finished_folder import finished_folder, require_free
+from smidgen.data.image_files import EXIF_ORIENTATION, shown
 from smidgen.data.writing import coco
 from smidgen.data.writing.contract import AddImage
-from smidgen.data.writing.finished_folder import finished_folder, require_free
 from smidgen.data.writing.image_copies import ImageCopies
 
-_EXIF_ORIENTATION = 0x0112
 _JPEG_QUALITY = 95
 _TAKE_EXIF = ("JPEG", "PNG", "WEBP")
 
@@ -46,14 +45,15 @@ def write_clean_copy(inspection: Inspection, out: Path | str) -> CleanCopy:
 
     Images are hard links where the disk allows, else copies; only those that EXIF would turn are encoded anew. Boxes,
     classes, areas and ignore regions are kept; outlines (segmentation) and further fields are not. Everything is
-    written beside `out` under a temporary name and renamed when complete. ValueError: `out` holds something already,
-    images were not read, or nothing usable is left.
+    written beside `out` under a temporary name and renamed when complete. ValueError: `out` holds something already
+    or lies in the dataset, images were not read, or nothing usable is left.
     """
     out = Path(out).expanduser()
-    require_free(out)
+    require_free(out, inspection.dataset.path)
     splits, changes = clean_splits(inspection)
     if not splits:
-        raise ValueError(f"{shown(inspection.dataset.path)} has no usable image, so there is nothing to copy")
+        reasons = "; ".join(dict.fromkeys(finding.observed or finding.kind for finding in inspection.errors[:3]))
+        raise ValueError(f"{shown(inspection.dataset.path)} has no usable image, so nothing is copied ({reasons})")
     with finished_folder(out) as folder:
         coco.write([split.dataset for split in splits.values()], folder, _adding_upright(splits))
         changes += _turned(splits)
@@ -104,7 +104,7 @@ def _write_turned(record: Record, picture: PictureFacts, target: Path) -> None:
     with Image.open(record.file) as stored:
         turned = stored.copy() if annotated_as_stored(record, picture) else ImageOps.exif_transpose(stored)
         exif = stored.getexif()
-        exif.pop(_EXIF_ORIENTATION, None)
+        exif.pop(EXIF_ORIENTATION, None)
         form = "JPEG" if picture.form == "MPO" else picture.form
         options: dict[str, Any] = {"exif": exif} if form in _TAKE_EXIF else {}
         if form == "JPEG":

@@ -74,6 +74,7 @@ _DONE_BY_READER: dict[str, str] = {
     "missing_image": "annotations dropped",
     "unreadable_image": "dropped with its annotations",
     "duplicate_image": "only the first entry with the id kept",
+    "inverted_box": "box dropped",
     "degenerate_box": "box dropped",
     "outside_box": "box dropped",
     "unknown_category": "box dropped",
@@ -134,14 +135,8 @@ def _joined(first: Record, second: Record) -> Record:
         labels=np.concatenate([first.labels, second.labels]),
         ignore_xyxy=np.concatenate([first.ignore_xyxy, second.ignore_xyxy]),
         areas=None if first.areas is None or second.areas is None else np.concatenate([first.areas, second.areas]),
-        ignore_labels=np.concatenate([_ignore_labels(first), _ignore_labels(second)]),
+        ignore_labels=np.concatenate([first.region_labels, second.region_labels]),
     )
-
-
-def _ignore_labels(record: Record) -> np.ndarray:
-    if record.ignore_labels is None:
-        return np.full(len(record.ignore_xyxy), ANY_CLASS, dtype=np.int64)
-    return record.ignore_labels
 
 
 def _scaled(record: Record, size_hw: tuple[int, int]) -> Record:
@@ -188,4 +183,4 @@ def _relabeling(classes: Classes, common: Classes) -> np.ndarray:
 
 
 def _relabeled(record: Record, indices: np.ndarray) -> Record:
-    return replace(record, labels=indices[record.labels], ignore_labels=indices[_ignore_labels(record)])
+    return replace(record, labels=indices[record.labels], ignore_labels=indices[record.region_labels])

@@ -23,7 +23,7 @@ def coco_file_findings(file: Path) -> Iterator[Finding]:
         content = json.loads(file.read_bytes().decode("utf-8-sig", "surrogateescape"))
         images, annotations = list(content["images"]), list(content.get("annotations") or [])
         found = [*_ids(file, annotations), *_listed_twice(images), *_order(file, images, annotations)]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return
     yield from found
 
@@ -54,7 +54,8 @@ def _order(file: Path, images: _Entries, annotations: _Entries) -> Iterator[Find
     ]
     table = np.array(rows, dtype=np.float64).reshape(-1, 6)
     written, extent = table[:, :4], table[:, 4:]
-    leaves = (written[:, :2] + written[:, 2:] - extent).max(axis=1, initial=0.0) > 1
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers that are no coordinates; the reader notes them
+        leaves = (written[:, :2] + written[:, 2:] - extent).max(axis=1, initial=0.0) > 1
     if corners_mistaken_for_size(written, leaves, extent):
         observed = f"{int(leaves.sum())} of {len(leaves)} boxes leave their image when read as x y width height"
         yield Finding("box_order", shown(file), observed)

@@ -26,7 +26,6 @@ _OWN_KINDS: dict[str, tuple[Severity, str]] = {
     "not_normalized": ("error", "divide x by the image's width and y by its height"),
     "box_order": ("warning", "boxes look like x0 y0 x1 y1; write them in the order that the format expects"),
     # Boxes
-    "inverted_box": ("error", "its right or lower side comes before the left or upper one; swap them or draw it again"),
     "duplicate_box": ("warning", "keep one of them; the others count as missed objects"),
     "conflicting_box": ("warning", "decide for one class, if objects are to have only one"),
     "large_box": ("warning", "check whether the box was meant for an object"),
@@ -55,6 +54,7 @@ _REMEDIES_OF_NOTES: dict[str, str] = {
     "missing_image": "put the file back, or delete its annotations",
     "unreadable_image": "get the file again, or delete it with its annotations",
     "duplicate_image": "give every image an id of its own; only the first one is used",
+    "inverted_box": "its right or lower side comes before the left or upper one; swap them or draw it again",
     "degenerate_box": "it has no area or is not made of numbers; delete it or draw it again",
     "outside_box": "it lies outside its image; delete it, or check which image size it was drawn for",
     "unknown_category": "declare the category or correct the number; the box is dropped",

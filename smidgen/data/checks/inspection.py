@@ -18,7 +18,7 @@ from smidgen.data.checks.picture_facts import PictureFacts, Progress, inspect_pi
 from smidgen.data.checks.pictures import picture_findings
 from smidgen.data.checks.splits import same_paths
 from smidgen.data.checks.yolo_files import yolo_file_findings
-from smidgen.data.coco_layout import _annotation_files as coco_annotation_files
+from smidgen.data.coco_layout import annotation_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def _annotation_findings(dataset: OpenedDataset) -> Iterator[Finding]:
 
 
 def _coco_findings(dataset: OpenedDataset) -> Iterator[Finding]:
-    files = coco_annotation_files(dataset.path) if dataset.layout == "coco" else {}
+    files = annotation_files(dataset.path) if dataset.layout == "coco" else {}
     for split, file in files.items():
         if split in dataset.splits or len(files) == 1:
             yield from coco_file_findings(file)

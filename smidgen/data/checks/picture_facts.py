@@ -16,10 +16,8 @@ from PIL import Image
 from smidgen.data.checks.completeness import missing_part
 from smidgen.data.checks.findings import Finding
 from smidgen.data.checks.fingerprints import Fingerprint, fingerprint
-from smidgen.data.image_files import UnreadableImageError, read_image, shown
+from smidgen.data.image_files import EXIF_ORIENTATION, QUARTER_TURNS, UnreadableImageError, read_image, shown
 
-_EXIF_ORIENTATION = 0x0112
-_QUARTER_TURNS = (5, 6, 7, 8)
 _WITH_ALPHA = ("RGBA", "LA", "PA")
 _WAITING_PER_WORKER = 4
 
@@ -42,7 +40,7 @@ class PictureFacts:
     @property
     def upright_hw(self) -> tuple[int, int] | None:
         """(height, width) after turning as EXIF says."""
-        turned = self.orientation in _QUARTER_TURNS and self.stored_hw is not None
+        turned = self.orientation in QUARTER_TURNS and self.stored_hw is not None
         return self.stored_hw[::-1] if turned and self.stored_hw else self.stored_hw
 
     @property
@@ -103,7 +101,7 @@ def _reason(file: Path, error: Exception) -> str:
 def _facts(file: Path, content: bytes, picture: Image.Image) -> PictureFacts:
     width, height = picture.size
     found = dict(_kinds_from_header(file, picture))
-    orientation = int(picture.getexif().get(_EXIF_ORIENTATION, 1))
+    orientation = int(picture.getexif().get(EXIF_ORIENTATION, 1))
     picture.load()
     if picture.mode in _WITH_ALPHA and _is_transparent(picture):
         found["alpha_image"] = "has transparent pixels"

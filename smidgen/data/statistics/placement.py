@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from smidgen.data.statistics.covered_area import covered_areas
 from smidgen.data.statistics.distribution import Quantiles
 from smidgen.data.statistics.object_table import ObjectTable
 
@@ -15,8 +16,7 @@ CELLS = 24
 @dataclass(frozen=True, slots=True)
 class Placement:
     """density: CELLS x CELLS, rows from top to bottom: share of all objects whose center lies there, every image
-    stretched to a square. covered: over images, the boxes' area as a share of the image's (None without images; where
-    boxes overlap, the area counts for each).
+    stretched to a square. covered: over images, the share of the image that lies in any box (None without images).
     """
 
     density: tuple[tuple[float, ...], ...]
@@ -29,5 +29,5 @@ def placement(table: ObjectTable) -> Placement:
     cells = np.clip((table.centers_xy / size_xy * CELLS).astype(np.int64), 0, CELLS - 1)
     number = np.bincount(cells[:, 1] * CELLS + cells[:, 0], minlength=CELLS * CELLS).reshape(CELLS, CELLS)
     density = number / max(len(table), 1)
-    area = np.bincount(table.image, weights=table.areas_px, minlength=table.num_images)
-    return Placement(tuple(tuple(row) for row in density.tolist()), Quantiles.of(area / table.sizes_hw.prod(axis=1)))
+    covered = covered_areas(table) / table.sizes_hw.prod(axis=1)
+    return Placement(tuple(tuple(row) for row in density.tolist()), Quantiles.of(covered))

@@ -13,7 +13,7 @@ from smidgen.structures import Preprocessing
 
 
 @dataclass(frozen=True, slots=True)
-class Tiling:
+class TileStatistics:
     """tiles: of an image, on average. zoom: input pixels per pixel on disk, on average over images. whole, shown: share
     of objects that lie whole in a tile, and whose side at the input is at least `least_px`; bound: that are both.
     most_objects: in one tile, each object counted in one tile only.
@@ -28,7 +28,9 @@ class Tiling:
     most_objects: int
 
 
-def tiling(table: ObjectTable, tile_px: int, overlap: float, preprocessing: Preprocessing, least_px: float) -> Tiling:
+def tile_statistics(
+    table: ObjectTable, tile_px: int, overlap: float, preprocessing: Preprocessing, least_px: float
+) -> TileStatistics:
     """Square tiles of `tile_px` on disk, each of them resized as an image would be.
 
     overlap: of neighboring tiles, as a share of their side in [0, 1). The last tile of a row ends at the border; an
@@ -41,7 +43,7 @@ def tiling(table: ObjectTable, tile_px: int, overlap: float, preprocessing: Prep
     number_hw = np.ceil(np.maximum(table.sizes_hw - tile_px, 0) / step).astype(np.int64) + 1
     whole, place_xy = _whole(table, tile_px, step)
     shown = table.sides_px * zooms[table.image] >= least_px
-    return Tiling(
+    return TileStatistics(
         tile_px=tile_px,
         tiles=float(number_hw.prod(axis=1).mean()) if len(number_hw) else 0.0,
         zoom=float(zooms.mean()) if len(zooms) else 1.0,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
-import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from smidgen.data.finished_folder import finished_folder, require_free
 from smidgen.data.synthetic.config import CATEGORY_IDS, CLASS_NAMES, SceneConfig
 from smidgen.data.synthetic.scene import render_scene
 
@@ -57,22 +56,14 @@ def generate(
     split, the format or the number of workers makes no sense.
     """
     out = Path(out)
-    _require_sensible(out, splits, workers, image_format)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
-    try:
-        _write_splits(partial, config, splits, workers, progress, image_format)
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    require_free(out)
+    _require_sensible(splits, workers, image_format)
+    with finished_folder(out) as folder:
+        _write_splits(folder, config, splits, workers, progress, image_format)
     return out
 
 
-def _require_sensible(out: Path, splits: Mapping[str, int], workers: int, image_format: str) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"expected a new or empty folder for the scenes, got {out}; delete it or choose another OUT")
+def _require_sensible(splits: Mapping[str, int], workers: int, image_format: str) -> None:
     plain = all(name and Path(name).name == name and not name.startswith(".") for name in splits)
     if not splits or not plain or not all(0 <= count <= SCENES_PER_SPLIT for count in splits.values()):
         raise ValueError(

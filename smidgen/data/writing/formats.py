@@ -8,9 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from smidgen.data.dataset import DetectionDataset
+from smidgen.data.finished_folder import finished_folder
 from smidgen.data.writing import coco, dota, visdrone, voc, widerperson, yolo
 from smidgen.data.writing.contract import Format
-from smidgen.data.writing.finished_folder import finished_folder
 from smidgen.data.writing.image_copies import ImageCopies, Progress
 from smidgen.data.writing.shortfalls import Shortfall
 

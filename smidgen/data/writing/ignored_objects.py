@@ -12,8 +12,7 @@ def with_ignored(
     record: Record, num_classes: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Boxes (xyxy px), class indices and whether to ignore, objects first."""
-    about = record.ignore_labels
-    about = np.full(len(record.ignore_xyxy), ANY_CLASS) if about is None else about
+    about = record.region_labels
     repeats = np.where(about == ANY_CLASS, num_classes, 1)
     regions = np.repeat(record.ignore_xyxy, repeats, axis=0)
     labels = [np.arange(num_classes) if label == ANY_CLASS else np.array([label]) for label in about]

@@ -65,9 +65,7 @@ def _categories(classes: Classes) -> list[int]:
 
 def _rows(record: Record, categories: Sequence[int]) -> list[str]:
     """x, y, width, height, score, category, truncation, occlusion; the last two are not known."""
-    about = record.ignore_labels
-    about = np.full(len(record.ignore_xyxy), ANY_CLASS) if about is None else about
-    labels = np.concatenate([record.labels, about]).astype(np.int64)
+    labels = np.concatenate([record.labels, record.region_labels])
     numbers = np.where(labels == ANY_CLASS, IGNORED_REGION, np.array([*categories, IGNORED_REGION])[labels])
     boxes = whole_pixels(np.concatenate([record.boxes_xyxy, record.ignore_xyxy]), record.size_hw)
     scores = np.arange(len(boxes)) < len(record.labels)

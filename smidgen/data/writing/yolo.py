@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from smidgen.data.dataset import ANY_CLASS, DetectionDataset
+from smidgen.data.dataset import DetectionDataset
 from smidgen.data.text_lines import write_lines
 from smidgen.data.writing import shortfalls
 from smidgen.data.writing.class_names import one_line
@@ -65,8 +65,9 @@ def _write_labels(image: NamedImage, out: Path, relative: Path) -> None:
     record = image.record
     write_lines(out / label_file(relative, LABELS), _lines(record.labels, record.boxes_xyxy, record.size_hw))
     if len(record.ignore_xyxy):
-        regions = np.full(len(record.ignore_xyxy), ANY_CLASS) if record.ignore_labels is None else record.ignore_labels
-        write_lines(out / label_file(relative, IGNORED), _lines(regions, record.ignore_xyxy, record.size_hw))
+        write_lines(
+            out / label_file(relative, IGNORED), _lines(record.region_labels, record.ignore_xyxy, record.size_hw)
+        )
 
 
 def _lines(labels: npt.NDArray[np.int64], boxes_xyxy: npt.NDArray[np.float32], size_hw: tuple[int, int]) -> list[str]:
