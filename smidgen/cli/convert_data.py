@@ -33,7 +33,7 @@ class Format(StrEnum):
 
 def convert_data(
     data: Annotated[Path, typer.Argument(help="Dataset: a folder whose layout is recognized, or a COCO json.")],
-    out: Annotated[Path, typer.Argument(help="New or empty folder.")],
+    out: Annotated[Path, typer.Argument(help="New or empty folder, outside of DATA.")],
     format: Annotated[
         Format,
         typer.Option(
