@@ -17,6 +17,7 @@ _PUBLIC: dict[str, str] = {
     "list_models": "smidgen.models",
     "load": "smidgen.checkpoints",
     "open_dataset": "smidgen.data",
+    "optimize": "smidgen.inference",
     "predict": "smidgen.inference",
     "register_model": "smidgen.models",
     "register_part": "smidgen.models",

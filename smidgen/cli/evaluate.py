@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from smidgen.cli.detector import Optimized, load_detector
 from smidgen.cli.options import AsJson, BatchSize, Data, Device, Run, chosen_device
 from smidgen.cli.output import Result, say
 from smidgen.cli.progress import Progress
@@ -26,17 +27,17 @@ def evaluate(
     ] = None,
     batch_size: BatchSize = 2,
     device: Device = "auto",
+    optimized: Optimized = None,
     as_json: AsJson = False,
 ) -> Result:
     """Judge a model on a split: figures by class and by object size; writes predictions.json and evaluation.json."""
-    from smidgen.checkpoints import load
     from smidgen.data import open_dataset
     from smidgen.evaluation import load_protocol
     from smidgen.recipes.experiment import EvaluationConfig
     from smidgen.recipes.running import judge
 
     load_protocol(protocol)
-    model = load(run)
+    model = load_detector(run, chosen_device(device), optimized)
     dataset = open_dataset(data, split)
     say(f"{dataset.layout}: {len(dataset)} images of {dataset.split}")
     for line in dataset.notes.lines():

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from smidgen.cli.detector import Optimized, load_detector
 from smidgen.cli.failures import ExitCode, usage_error
 from smidgen.cli.options import AsJson, BatchSize, Device, Run, chosen_device
 from smidgen.cli.output import Result, say
@@ -22,18 +23,18 @@ def predict(
     max_detections: Annotated[int, typer.Option(help="Most detections per image.")] = 300,
     batch_size: BatchSize = 1,
     device: Device = "auto",
+    optimized: Optimized = None,
     pictures: Annotated[bool, typer.Option(help="Draw a picture of every image.")] = True,
     insets: Annotated[int, typer.Option(min=0, help="Zoomed windows onto the smallest detections of a picture.")] = 0,
     as_json: AsJson = False,
 ) -> Result:
     """Detect objects in images. Images that cannot be read are reported and skipped."""
-    from smidgen.checkpoints import load
     from smidgen.data import UnreadableImageError
     from smidgen.data.image_files import shown
     from smidgen.inference import common_root, picture_path, predictions_file, write_picture
     from smidgen.inference import predict as detect
 
-    model = load(run)
+    model = load_detector(run, chosen_device(device), optimized)
     root = common_root(images)
     with predictions_file(out / "predictions.json") as writer:
 

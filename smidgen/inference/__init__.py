@@ -1,16 +1,19 @@
-"""From images on disk to detections, pictures and predictions.json, lazily over any number of files."""
+"""From images on disk to detections, pictures and predictions.json, lazily over any number of files; faster models."""
 
 from smidgen.inference.drawing import draw_detections
+from smidgen.inference.optimization import OptimizedDetector, optimize
 from smidgen.inference.pictures import picture_path, write_picture
 from smidgen.inference.prediction import predict
 from smidgen.inference.predictions_file import PredictionsWriter, prediction_record, predictions_file
 from smidgen.inference.sources import common_root, image_files
 
 __all__ = [
+    "OptimizedDetector",
     "PredictionsWriter",
     "common_root",
     "draw_detections",
     "image_files",
+    "optimize",
     "picture_path",
     "predict",
     "prediction_record",

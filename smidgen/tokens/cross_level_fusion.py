@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from smidgen.nn.inference_only import refuse_to_be_saved
 from smidgen.nn.valid_cells import ValidBatchNorm, zero_padded
 from smidgen.structures import FeaturePyramid, Memory, Tokens
 
@@ -168,13 +169,14 @@ class TwoBranches(nn.Module):
 
 
 class FusedBranches(nn.Module):
-    """What two branches have become."""
+    """What two branches, or a convolution and its norm, have become."""
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
         self.convolution = convolution
+        self.register_state_dict_pre_hook(refuse_to_be_saved)
 
-    def forward(self, features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
+    def forward(self, features: Float[Tensor, "B I _ _"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
         """The convolution's map; padding has no more say."""
         answer: Tensor = self.convolution(features)
         return answer
@@ -225,18 +227,27 @@ class AttentionPooledGate(nn.Module):
 
 
 def fused(module: ModuleType) -> ModuleType:
-    """A copy of `module` (a fusion, or a whole detector) in which every block has one convolution with bias.
+    """A copy of `module` (a fusion, or a whole detector) that `fuse` has rewritten."""
+    copy = deepcopy(module)
+    fuse(copy)
+    return copy
 
-    For inference: exact with running statistics only, and not to be saved as a checkpoint, which holds both branches.
-    Raises ValueError for a module in training mode.
+
+def fuse(module: nn.Module) -> None:
+    """Rewrite `module` in place: one convolution with bias for the branches of every block, and for every norm with its
+    convolution.
+
+    For inference: exact with running statistics only, and the checkpoint of a model holds both branches, so what is
+    fused refuses to be saved. Tensors are replaced, not written to. Raises ValueError for a module in training mode.
     """
     if any(part.training for part in module.modules() if isinstance(part, RepVGGBlock)):
         raise ValueError("expected a module in evaluation mode, whose norms no longer change; call module.eval() first")
-    copy = deepcopy(module)
-    for block in copy.modules():
-        if isinstance(block, RepVGGBlock) and isinstance(block.branches, TwoBranches):
-            block.branches = block.branches.fused()
-    return copy
+    for parent in list(module.modules()):
+        for name, part in parent.named_children():
+            if isinstance(part, TwoBranches):
+                parent.register_module(name, part.fused())
+            elif isinstance(part, NormedConvolution) and not isinstance(parent, TwoBranches):
+                parent.register_module(name, FusedBranches(part.folded()))
 
 
 def _initialize(module: nn.Module) -> None:

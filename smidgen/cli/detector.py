@@ -1,0 +1,36 @@
+"""The detector of a run as a verb needs it: on its device, optimized if asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Optimized = Annotated[
+    str | None,
+    typer.Option(
+        "--optimize",
+        metavar="fp32|bf16",
+        help="Answer faster, nearly the same: fp32 (norms folded), or bf16 where the processor computes in it.",
+    ),
+]
+
+
+def load_detector(run: Path, device: str, optimized: str | None = None) -> nn.Module:
+    """The run's model in evaluation mode. Errors: ValueError for a run that cannot be read and a format that is not
+    offered.
+    """
+    if optimized not in (None, "fp32", "bf16"):
+        raise ValueError(f"expected fp32 or bf16, got {optimized!r}; change --optimize")
+    from smidgen.checkpoints import load
+
+    model = load(run, device)
+    if optimized is None:
+        return model
+    from smidgen.inference import optimize
+
+    return optimize(model, "bf16" if optimized == "bf16" else "fp32")
