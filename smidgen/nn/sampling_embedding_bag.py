@@ -35,7 +35,7 @@ def sample_with_bags(
     locations: Float[Tensor, "B Q heads L P 2"],
     weights: Float[Tensor, "B Q heads L P"],
 ) -> Float[Tensor, "B Q heads_times_dim"]:
-    """`deformable_attention.sample_deformable` on a CPU. Half precision becomes float32 one image at a time."""
+    """`deformable_attention.sample_deformable` on a CPU. Half precision becomes float32 one head at a time."""
     output: Tensor = sample_bags(value, [size for shape in shapes for size in shape], locations, weights)
     return output
 
@@ -91,10 +91,10 @@ def sample_bags_backward(
 
 
 def _tables(value: Tensor, shapes: Sequence[tuple[int, int]], dtype: torch.dtype) -> Iterator[tuple[int, int, Tensor]]:
-    """Image, head and their table of bordered cells; only one image's tables are alive at once."""
-    for image, image_value in enumerate(value):
-        for head, table in enumerate(add_border(image_value.transpose(0, 1), shapes, dtype)):
-            yield image, head, table
+    """Image, head and their table of bordered cells; only two heads' tables, this and the last, are alive at once."""
+    for image in range(value.shape[0]):
+        for head in range(value.shape[2]):
+            yield image, head, add_border(value[image, :, head], shapes, dtype)
 
 
 def _chunks(num_queries: int, size: int) -> Iterator[slice]:

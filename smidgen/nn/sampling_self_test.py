@@ -47,7 +47,7 @@ class Case:
 _VERDICTS: dict[Case, bool] = {}
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def triton_is_trusted(
     device: torch.device,
     dtype: torch.dtype,
@@ -59,14 +59,15 @@ def triton_is_trusted(
     learn: bool,
 ) -> bool:
     """Whether the kernels for these sizes gave the right numbers on this device; the first time, that is tried."""
-    if not (INSTALLED and torch.cuda.is_available()):
-        return False
     case = Case(device, dtype, heads, levels, points, dim, reference_size, learn)
-    if case not in _VERDICTS:
-        if torch.cuda.is_current_stream_capturing():  # no place for a test, nor for compiling
-            return False
+    if case not in _VERDICTS and _can_be_tried():
         _VERDICTS[case] = passes(case)
-    return _VERDICTS[case]
+    return _VERDICTS.get(case, False)
+
+
+def _can_be_tried() -> bool:
+    # While a graph is captured nothing can be compiled or copied; a warm-up before it gives the verdict.
+    return INSTALLED and torch.cuda.is_available() and not torch.cuda.is_current_stream_capturing()
 
 
 def passes(case: Case) -> bool:
@@ -88,7 +89,7 @@ def passes(case: Case) -> bool:
 
 def _try(case: Case, problems: list[str]) -> None:
     try:
-        difference = _largest_difference(case)
+        difference = largest_difference(case)
     except Exception as error:  # whatever a compiler or a driver raises
         problems.append(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
         return
@@ -96,7 +97,7 @@ def _try(case: Case, problems: list[str]) -> None:
         problems.append(f"it differs from grid_sample by {difference:.1e} of the largest value")
 
 
-def _largest_difference(case: Case) -> float:
+def largest_difference(case: Case) -> float:
     """Over the output and all gradients, each relative to its own largest number."""
     value, *others = _inputs(case)
     rounded = [value.to(case.dtype), *(each.to(torch.promote_types(case.dtype, torch.float32)) for each in others)]

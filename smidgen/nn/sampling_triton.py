@@ -70,9 +70,9 @@ def sample_triton(
     value: Tensor, sizes: Sequence[int], places: Tensor, scores: Tensor, reference: Tensor | None
 ) -> Tensor:
     """Both public functions: places and scores are locations and weights, or, with a reference, offsets and logits."""
+    _check_cells(value, sizes)
     from smidgen.nn.sampling_triton_forward import launch_forward
 
-    _check_cells(value, sizes)
     inputs = (value.contiguous(), tuple(sizes), places.contiguous(), scores.contiguous(), _contiguous(reference))
     output = _empty_output(value, sizes, places, scores, reference)
     if output.numel():
@@ -98,9 +98,9 @@ def sample_triton_backward(
     learn_reference: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of value, places, scores and reference (empty unless wanted) from that of `sample_triton`'s output."""
+    _check_determinism()
     from smidgen.nn.sampling_triton_backward import launch_backward
 
-    _check_determinism()
     inputs = (value.contiguous(), tuple(sizes), places.contiguous(), scores.contiguous(), _contiguous(reference))
     gradients = _gradient_buffers(value, places, scores, reference if learn_reference else None)
     if gradient.numel():

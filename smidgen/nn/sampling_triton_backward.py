@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import no_type_check
 
-import triton
-import triton.language as tl
+import triton  # type: ignore[import-untyped]
+import triton.language as tl  # type: ignore[import-untyped]
 from torch import Tensor
 
 from smidgen.nn.sampling_triton_tiles import (

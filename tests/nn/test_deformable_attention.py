@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jaxtyping
 import pytest
@@ -12,11 +14,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from smidgen.nn import deformable_attention, sampling_embedding_bag
 from smidgen.nn.deformable_attention import DeformableAttention, sample_deformable, sampling_macs
-from smidgen.nn.sampling_embedding_bag import sample_bags
+from smidgen.nn.sampling_embedding_bag import sample_bags, sample_bags_backward
 from smidgen.nn.sampling_grid import GRID_SAMPLE_FLOPS
 
 METHODS = ("grid_sample", "embedding_bag")
@@ -124,10 +128,70 @@ def test_gradients_are_those_of_finite_differences(method: str) -> None:
 
 
 def test_chunks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    value, locations, weights = make_inputs()
-    whole = sample_deformable(value, SHAPES, locations, weights, method="embedding_bag")
-    monkeypatch.setattr(sampling_embedding_bag, "QUERIES_PER_CHUNK", 4)
-    assert torch.equal(sample_deformable(value, SHAPES, locations, weights, method="embedding_bag"), whole)
+    output, *gradients = differentiate("embedding_bag", make_inputs(), SHAPES)
+    chunk_queries(monkeypatch, 4)
+    by_chunks, *gradients_by_chunks = differentiate("embedding_bag", make_inputs(), SHAPES)
+    assert torch.equal(by_chunks, output)
+    torch.testing.assert_close(gradients_by_chunks, gradients)
+
+
+def chunk_queries(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(sampling_embedding_bag, "QUERIES_PER_CHUNK", size)
+    monkeypatch.setattr(sampling_embedding_bag, "QUERIES_PER_CHUNK_IN_BACKWARD", size)
+
+
+def storages(results: Any) -> list[torch.UntypedStorage]:
+    dense = (each for each in tree_leaves(results) if isinstance(each, Tensor) and each.layout == torch.strided)
+    return [each.untyped_storage() for each in dense]
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes that are alive at once in storages made inside, `given` ones left out."""
+
+    def __init__(self, given: Any) -> None:
+        super().__init__()
+        self.alive = {storage._cdata: 0 for storage in storages(given)}
+        self.peak = 0
+
+    def __torch_dispatch__(
+        self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for storage in storages(result):
+            if storage._cdata not in self.alive:
+                self.alive[storage._cdata] = storage.nbytes()
+                weakref.finalize(storage, self.alive.pop, storage._cdata, None)
+        self.peak = max(self.peak, sum(self.alive.values()))
+        return result
+
+
+def bytes_at_once(operator: Any, *arguments: Any) -> int:
+    """Most bytes alive inside the operator, less what it returns."""
+    with LiveBytes(arguments) as counter:
+        results = operator._init_fn(*arguments)
+    return counter.peak - sum(each.nbytes for each in tree_leaves(results))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_memory_does_not_grow_with_queries(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    chunk_queries(monkeypatch, 32)
+    peaks = {}
+    for queries in (32, 256):
+        value, locations, weights = make_inputs(queries=queries)
+        arguments = (value.to(dtype), [size for shape in SHAPES for size in shape], locations, weights)
+        gradient = torch.ones(2, queries, 6, dtype=dtype)
+        forward = bytes_at_once(sample_bags, *arguments)
+        peaks[queries] = forward, bytes_at_once(sample_bags_backward, gradient, *arguments)
+    assert min(peaks[32]) > 0
+    assert peaks[256] == pytest.approx(peaks[32], rel=0.05)
+
+
+def test_half_precision_values_become_float32_one_head_at_a_time() -> None:
+    peaks = {}
+    for heads in (2, 8):
+        value, locations, weights = make_inputs(((40, 50),), queries=1, points=1, heads=heads)
+        peaks[heads] = bytes_at_once(sample_bags, value.bfloat16(), [40, 50], locations, weights)
+    assert 0 < peaks[8] < 1.01 * peaks[2]
 
 
 @pytest.mark.parametrize("far", [1e3, -1e3, 1e30, -1e30, math.inf, -math.inf])
