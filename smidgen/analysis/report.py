@@ -254,7 +254,7 @@ i.stroke2 { background: var(--line2); } i.stroke3 { background: var(--line3); }
 .legend { display: flex; flex-wrap: wrap; gap: .25rem 1rem; padding: .3rem .5rem 0; font-size: .875rem; }
 .legend i { display: inline-block; width: 14px; height: 3px; margin-right: .4rem; vertical-align: middle; }
 .tables { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; }
-.charts + .table { margin-top: 1rem; }
+.charts + .tables { margin-top: 1rem; }
 .table { overflow-x: auto; max-width: 100%; padding: .4rem .8rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9375rem; }
 th { color: var(--quiet); font-weight: 600; }
