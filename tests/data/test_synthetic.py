@@ -232,7 +232,7 @@ def test_workers_and_other_splits_do_not_change_a_file(tmp_path: Path) -> None:
 
 def test_an_existing_dataset_is_never_touched(tmp_path: Path) -> None:
     (tmp_path / "kept.txt").write_text("mine")
-    with pytest.raises(ValueError, match="delete it or choose another"):
+    with pytest.raises(ValueError, match="remove it or choose another"):
         generate(tmp_path, SMALL, splits={"train": 1})
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
 
