@@ -36,7 +36,8 @@ def test_links_and_files_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     links = [page.parent / target for target in LINK.findall(text)]
     named = [name for name in SOURCE.findall(text) if name not in IMAGINED]
-    sources = [ROOT / name if name.startswith(("smidgen/", "tests/", "benchmarks/")) else ROOT / "smidgen" / name for name in named]
+    folders = ("smidgen/", "tests/", "benchmarks/")
+    sources = [ROOT / name if name.startswith(folders) else ROOT / "smidgen" / name for name in named]
     assert not [str(path) for path in [*links, *sources] if not path.exists()]
 
 
