@@ -1,6 +1,7 @@
 """How fast figures and intervals are, against pycocotools, on images full of detections as AI-TOD has them.
 
-    python benchmarks/evaluation.py [--images 500] [--detections 1500] [--peer-images 25] [--bootstrap 0] [--quick]
+    python benchmarks/evaluation.py [--images 500] [--detections 1500] [--objects 150] [--peer-images 25]
+        [--bootstrap 0] [--quick]
 
 Prints CPU seconds (of all threads) of one run each, their ratio by image, and the largest difference of any AP. All
 start from the same lists in memory. pycocotools takes minutes for 500 images, so it judges the first --peer-images of
@@ -23,18 +24,18 @@ from pycocotools.cocoeval import COCOeval
 
 from smidgen.evaluation import Protocol, bootstrap_intervals, load_protocol, score
 
-CLASSES, OBJECTS, SIDE_PX = 8, 60, 800
+CLASSES, SIDE_PX = 8, 800
 
 
 def main() -> None:
     options = _options()
-    ground_truth, predictions = crowded_images(options.images, options.detections)
+    ground_truth, predictions = crowded_images(options.images, options.detections, options.objects)
     protocol = load_protocol("aitod")
     without_olrp = replace(
         protocol, figures={name: figure for name, figure in protocol.figures.items() if "olrp" not in figure.measure}
     )
     print(
-        f"{options.images} images x {OBJECTS} objects x {options.detections} detections, {CLASSES} classes, "
+        f"{options.images} images x {options.objects} objects x {options.detections} detections, {CLASSES} classes, "
         f"{protocol.label}, one run, CPU seconds"
     )
     ours, _ = timed(lambda: score(ground_truth, predictions, without_olrp))
@@ -63,7 +64,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in {"images": 500, "detections": 1500, "peer-images": 25, "bootstrap": 0}.items():
+    for name, value in {"images": 500, "detections": 1500, "objects": 150, "peer-images": 25, "bootstrap": 0}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
@@ -87,18 +88,20 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - start, result
 
 
-def crowded_images(images: int, detections: int, seed: int = 0) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def crowded_images(
+    images: int, detections: int, objects: int, seed: int = 0
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Small objects; detections are objects moved by a little, and false alarms."""
     rng = np.random.default_rng(seed)
     annotations: list[dict[str, Any]] = []
     predictions: list[dict[str, Any]] = []
     for image in range(1, images + 1):
-        boxes = np.column_stack([rng.uniform(0, SIDE_PX, (OBJECTS, 2)), rng.uniform(4, 40, (OBJECTS, 2))])
-        labels = rng.integers(1, CLASSES + 1, OBJECTS)
+        boxes = np.column_stack([rng.uniform(0, SIDE_PX, (objects, 2)), rng.uniform(4, 40, (objects, 2))])
+        labels = rng.integers(1, CLASSES + 1, objects)
         for box, label in zip(boxes.tolist(), labels.tolist(), strict=True):
             entry = {"id": len(annotations) + 1, "image_id": image, "category_id": label, "bbox": box}
             annotations.append({**entry, "area": box[2] * box[3], "iscrowd": int(rng.random() < 0.03)})
-        source = rng.integers(0, OBJECTS, detections)
+        source = rng.integers(0, objects, detections)
         found = boxes[source] + rng.normal(0, 1, (detections, 4)) * boxes[source, 2:].mean(1, keepdims=True) * 0.15
         found[:, 2:] = found[:, 2:].clip(1)
         for box, label, value in zip(found.tolist(), labels[source].tolist(), rng.random(detections), strict=True):

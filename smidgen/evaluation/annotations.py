@@ -132,14 +132,11 @@ def read_results(results: Sequence[Mapping[str, Any]], truth: GroundTruth) -> Re
     image = entry_columns.indices(results, "image_id", truth.image_ids, "prediction")
     category = entry_columns.indices(results, "category_id", truth.category_ids, "prediction")
     boxes, scores = entry_columns.boxes(results, "prediction"), entry_columns.numbers(results, "score", "prediction")
-    keep = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
-    return Results(
-        image=image[keep],
-        category=category[keep],
-        boxes_xywh=boxes[keep],
-        scores=scores[keep],
-        non_finite=int(np.count_nonzero(~keep)),
-    )
+    every = Results(image=image, category=category, boxes_xywh=boxes, scores=scores, non_finite=0)
+    finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
+    if finite.all():
+        return every
+    return replace(every.kept(finite), non_finite=int(np.count_nonzero(~finite)))
 
 
 def image_identifiers(document: Mapping[str, Any]) -> tuple[int | str, ...]:

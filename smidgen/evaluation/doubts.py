@@ -46,7 +46,7 @@ def _empty_objects(truth: GroundTruth, results: Results) -> str:
 
 
 def _normalized(truth: GroundTruth, results: Results) -> str:
-    within_a_pixel = (np.max(boxes, axis=1) <= 1 for boxes in (results.boxes_xywh, truth.boxes_xywh))
+    within_a_pixel = (np.maximum.reduce(list(boxes.T)) <= 1 for boxes in (results.boxes_xywh, truth.boxes_xywh))
     if [_mostly(marks) for marks in within_a_pixel] != [True, False]:
         return ""
     return "most boxes lie within one pixel: are they shares of the image's sides? pixels are wanted"
@@ -55,20 +55,21 @@ def _normalized(truth: GroundTruth, results: Results) -> str:
 def _corners(truth: GroundTruth, results: Results) -> str:
     boxes = results.boxes_xywh
     ends = boxes[:, :2] + boxes[:, 2:]
-    beyond = np.max(ends - BEYOND_BORDER * truth.sizes_wh[results.image], axis=1) > 0
-    if not _mostly(beyond) or not _mostly(np.min(boxes[:, 2:] - boxes[:, :2], axis=1) > 0):
+    right, bottom = (ends > BEYOND_BORDER * truth.sizes_wh[results.image]).T
+    if not _mostly(right | bottom) or not _mostly(np.min(boxes[:, 2:] - boxes[:, :2], axis=1) > 0):
         return ""
     return "most boxes end outside their image: are they corners [x1, y1, x2, y2]? [x, y, width, height] is wanted"
 
 
 def _silent_images(truth: GroundTruth, results: Results) -> str:
     with_objects = np.unique(truth.image[~truth.crowd])
-    silent = len(np.setdiff1d(with_objects, results.image))
+    silent = int(np.count_nonzero(np.bincount(results.image, minlength=len(truth.image_ids))[with_objects] == 0))
     return f"{silent} of {len(with_objects)} images with objects have no detection at all" if silent else ""
 
 
 def _silent_classes(truth: GroundTruth, results: Results) -> str:
-    silent = np.setdiff1d(truth.category[~truth.crowd], results.category)
+    with_objects = np.unique(truth.category[~truth.crowd])
+    silent = with_objects[np.bincount(results.category, minlength=len(truth.category_ids))[with_objects] == 0]
     names = ", ".join(truth.labels[index] for index in silent[:5]) + (", ..." if len(silent) > 5 else "")
     return f"classes with objects and without any detection: {names}" if len(silent) else ""
 

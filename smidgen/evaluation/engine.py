@@ -92,7 +92,7 @@ class Engine:
     def _evaluator(self) -> Any:
         annotations, results = _annotations(self.truth), self.results
         rows = np.column_stack([results.image, results.boxes_xywh, results.scores, results.category])
-        return hotcoco.COCOeval(annotations, annotations.load_res(rows.astype(np.float64)), "bbox")
+        return hotcoco.COCOeval(annotations, annotations.load_res(rows), "bbox")
 
     def _evaluate(
         self, thresholds: NDArray[np.float64], areas: Sequence[tuple[float, float]], limits: Sequence[int]

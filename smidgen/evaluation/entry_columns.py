@@ -33,9 +33,11 @@ def column(entries: Entries, key: str, what: str) -> list[Any]:
 def identifiers(entries: Entries, key: str, what: str) -> list[Any]:
     """The same, of numbers or strings."""
     values = column(entries, key, what)
-    wrong = next((value for value in values if not isinstance(value, int | str | float)), None)
-    if wrong is not None or None in values:
-        raise ValueError(f"expected every {what}'s {key} to be a number or a string, got {wrong!r}")
+    # Few types stand for many values.
+    wrong = {kind for kind in set(map(type, values)) if not issubclass(kind, int | str | float)}
+    if wrong:
+        first = next(value for value in values if type(value) in wrong)
+        raise ValueError(f"expected every {what}'s {key} to be a number or a string, got {first!r}")
     return values
 
 
@@ -53,7 +55,7 @@ def boxes(entries: Entries, what: str) -> Float[NDArray[np.float64], "N 4"]:
     """The same of `bbox`, four numbers x, y, width, height."""
     values = column(entries, "bbox", what)
     try:
-        if any(len(box) != 4 for box in values):
+        if set(map(len, values)) - {4}:
             raise ValueError
         return np.fromiter(chain.from_iterable(values), dtype=np.float64, count=4 * len(values)).reshape(-1, 4)
     except NOT_NUMBERS:
@@ -73,7 +75,7 @@ def indices(entries: Entries, key: str, known: Sequence[int | str], what: str) -
             f"{len(unknown)} {key} of the {what}s not in the ground truth ({some(unknown)}); "
             f"expected {key} such as {some(known) or 'none at all'}: {_REMEDIES.get(what, 'is it the right file?')}"
         )
-    return np.array([place[value] for value in values], dtype=np.int64)
+    return np.fromiter(map(place.__getitem__, values), dtype=np.int64, count=len(values))
 
 
 def sorted_identifiers(values: Iterable[Any]) -> list[Any]:
