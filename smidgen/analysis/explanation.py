@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from smidgen.analysis.traced_losses import TracedLosses, trace_losses
 from smidgen.checkpoints.atomic_write import write_atomically
 from smidgen.data import DetectionDataset, evaluation_loader
 from smidgen.evaluation import Protocol, load_protocol
-from smidgen.evaluation.detect_and_score import ids_in_dataset
+from smidgen.evaluation.detect_and_score import ids_in_dataset, settings_of_model
 from smidgen.evaluation.model_state import evaluating
 from smidgen.structures import ImageBatch, Preprocessing
 
@@ -156,20 +156,11 @@ def _count(model: nn.Module, observation: Observation, dataset: DetectionDataset
 
 
 def _settings(model: nn.Module, dataset: DetectionDataset, found: _Found) -> dict[str, Any]:
-    """Of the evaluation, as `evaluate` gives them."""
-    classes: Any = model.classes
-    config: Any = model.config
-    shared = ids_in_dataset(classes, dataset.classes)
-    ids = dict(zip(dataset.classes.ids, dataset.classes.names, strict=True))
-    return {
-        "model": str(getattr(model, "name", type(model).__name__)),
-        "split": dataset.split,
-        "preprocessing": asdict(config.preprocessing),
-        "score_floor": 0.0,
-        "skipped": [str(record.file) for record in dataset.records if record.image_id not in found.image_ids],
-        "classes_not_in_dataset": [name for index, name in enumerate(classes.names) if index not in shared],
-        "classes_not_in_model": [name for identity, name in ids.items() if identity not in shared.values()],
-    }
+    """Of the evaluation, as `evaluate` gives them, and the classes whose objects are left out."""
+    shared = ids_in_dataset(model.classes, dataset.classes).values()  # type: ignore[arg-type]
+    ids = zip(dataset.classes.ids, dataset.classes.names, strict=True)
+    left_out = [name for identity, name in ids if identity not in shared]
+    return {**settings_of_model(model, dataset, found.image_ids), "classes_not_in_model": left_out}
 
 
 def _draw(

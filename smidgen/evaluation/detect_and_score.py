@@ -50,7 +50,7 @@ def evaluate(
             seen.update(target.image_id for target in targets)
             if progress is not None:
                 progress(len(seen), len(dataset))
-    settings = _settings(model, dataset, preprocessing, seen, class_ids)
+    settings = settings_of_model(model, dataset, seen)
     return score(dataset.coco_ground_truth(), predictions, protocol, settings=settings)
 
 
@@ -85,20 +85,16 @@ def as_results(
     return results
 
 
-def _settings(
-    model: nn.Module,
-    dataset: DetectionDataset,
-    preprocessing: Preprocessing,
-    seen: set[int | str],
-    class_ids: Mapping[int, int],
-) -> dict[str, Any]:
-    names = _classes(model).names
+def settings_of_model(model: nn.Module, dataset: DetectionDataset, seen: set[int | str]) -> dict[str, Any]:
+    """What the figures of a model must say beside the protocol's settings. seen: ids of the images that were read."""
+    classes, preprocessing = _classes(model), model.config.preprocessing  # type: ignore[union-attr]
+    class_ids = ids_in_dataset(classes, dataset.classes)
     return {
         "model": str(getattr(model, "name", type(model).__name__)),
         "split": dataset.split,
-        "preprocessing": asdict(preprocessing),
+        "preprocessing": asdict(preprocessing),  # type: ignore[arg-type]
         "skipped": [str(record.file) for record in dataset.records if record.image_id not in seen],
-        "classes_not_in_dataset": [name for index, name in enumerate(names) if index not in class_ids],
+        "classes_not_in_dataset": [name for index, name in enumerate(classes.names) if index not in class_ids],
     }
 
 
