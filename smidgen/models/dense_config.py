@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -13,6 +14,7 @@ from smidgen.tokens.cascade_sparse_query import CascadeSparseQuery
 TowerNorm: TypeAlias = Literal["none", "merged"]
 BoxLossName: TypeAlias = Literal["smooth_l1", "giou"]
 
+PAPERS_THRESHOLD = 0.15
 FROM_P2 = BackboneConfig(strides=(4, 8, 16, 32))
 PADDED = Preprocessing(pad_multiple=32)
 """RGB and ImageNet statistics for torchvision's weights; sides a multiple of 32, so that P2 to P5 halve exactly. The
@@ -23,23 +25,51 @@ official weights are Caffe's: BGR, mean (103.53, 116.28, 123.675) and no scale, 
 class CascadeConfig:
     """Which cells of the finest levels are computed in evaluation (QueryDet, section 3.3).
 
-    threshold: 0.15 in the paper, 0.12 in the released configurations; `smidgen.recipes.cascade_threshold` finds the one
-    that keeps a share of a data set's small objects. context: cells around each key that are computed, too (5x5, table
+    threshold: 0.15 in the paper, 0.12 in the released configurations; "recall:0.99" stands for the one that keeps this
+    share of the validation images' small objects, which `smidgen train` puts in its place at the end (see
+    `smidgen.recipes.cascade_threshold`). context: cells around each key that are computed, too (5x5, table
     6). start: index of the level whose dense query map starts the cascade (P4, table 4). budget: keys of an image at
     most, as a number or a share of its cells on the level; None = any. method: "csq" (sparse convolutions), "cq"
     (crops) or "ccq" (the whole level, read at the keys), table 5.
     """
 
-    threshold: float = 0.15
+    threshold: float | str = PAPERS_THRESHOLD
     context: int = 2
     start: int = 2
     budget: int | float | None = None
     method: Literal["csq", "cq", "ccq"] = "csq"
 
+    def __post_init__(self) -> None:
+        if isinstance(self.threshold, str):
+            wanted_recall(self)
+
     def built(self) -> dict[str, Any]:
         """As arguments of `smidgen.models.dense.Querying`."""
+        if isinstance(self.threshold, str):
+            raise ValueError(
+                f"expected a number to build the cascade, got model.cascade.threshold={self.threshold!r}, which only a "
+                "trained model can be asked for: `smidgen train` chooses it on the validation images, and `python -m "
+                "smidgen.recipes.cascade_threshold RUN --data DATA --out FOLDER` for a model that is trained already"
+            )
         cascade = CascadeSparseQuery(self.threshold, self.context, self.start, self.budget)
         return {"cascade": cascade, "method": QUERY_METHODS[self.method]}
+
+
+def wanted_recall(cascade: CascadeConfig | None) -> float | None:
+    """The share of small objects that the threshold has to keep; None where it is a number. ValueError for others."""
+    if cascade is None or not isinstance(cascade.threshold, str):
+        return None
+    word, _, share = cascade.threshold.partition(":")
+    try:
+        recall = float(share) if word == "recall" else math.nan
+    except ValueError:
+        recall = math.nan
+    if not 0 < recall <= 1:
+        raise ValueError(
+            'expected model.cascade.threshold to be a score or, as in "recall:0.99", a share of small objects to keep, '
+            f"got {cascade.threshold!r}"
+        )
+    return recall
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,10 @@
     python -m smidgen.recipes.cascade_threshold RUN --data DATA --out FOLDER [--recall 0.99] [--split val]
     smidgen evaluate FOLDER --data DATA --split test --protocol coco
 
-The printed threshold also fits `smidgen train ... --set model.cascade.threshold=...`. cascade_threshold.json in the
-folder holds the whole curve: by threshold the share of small objects that survive, and of cells computed.
+The printed threshold also fits `smidgen train ... --set model.cascade.threshold=...`; with
+`--set model.cascade.threshold=recall:0.99` the training itself ends with the same choice, for its best model.
+cascade_threshold.json beside the checkpoint holds the whole curve: by threshold the share of small objects that
+survive, and of cells computed.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from smidgen.checkpoints import load, save
 from smidgen.checkpoints.atomic_write import write_atomically
 from smidgen.data import DetectionDataset, open_dataset
 from smidgen.models import create_model
+from smidgen.models.dense_config import PAPERS_THRESHOLD, wanted_recall
 
 
 def with_recall(
@@ -32,11 +35,31 @@ def with_recall(
     Raises ValueError as `smidgen.analysis.cascade_threshold.threshold_for_recall` does.
     """
     choice = threshold_for_recall(model, dataset, recall, batch_size=batch_size)
-    config: Any = model.config
-    config = replace(config, cascade=replace(config.cascade, threshold=choice.threshold))
+    config = with_threshold(model.config, choice.threshold)
     changed: nn.Module = create_model(str(model.name), classes=model.classes, config=config)  # type: ignore[arg-type]
     changed.load_state_dict(model.state_dict())
     return changed.eval(), choice
+
+
+def opened_recall(config: Any) -> tuple[Any, float | None]:
+    """The configuration as it can be trained, with the paper's threshold, and the recall that it asks for at the end
+    (None, and the configuration as it is, where its threshold is a number or where it has no cascade).
+    """
+    cascade = getattr(config, "cascade", None)
+    recall = wanted_recall(cascade)
+    return (config, None) if recall is None else (with_threshold(config, PAPERS_THRESHOLD), recall)
+
+
+def with_threshold(config: Any, threshold: float) -> Any:
+    """The configuration with another threshold of its cascade."""
+    return replace(config, cascade=replace(config.cascade, threshold=threshold))
+
+
+def save_with_choice(model: nn.Module, choice: ThresholdChoice, folder: Path, **judged: Any) -> None:
+    """Write the model and cascade_threshold.json; judged: protocol and metrics, as of `smidgen.checkpoints.save`."""
+    save(model, folder, **judged)
+    text = json.dumps(choice.to_json()) + "\n"
+    write_atomically(folder / "cascade_threshold.json", lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def main() -> None:
@@ -52,11 +75,8 @@ def main() -> None:
         model, choice = with_recall(load(options.run), open_dataset(options.data, options.split), options.recall)
     except ValueError as error:
         parser.error(str(error))
-    save(model, options.out)
-    values = choice.to_json()
-    file, text = options.out / "cascade_threshold.json", json.dumps(values) + "\n"
-    write_atomically(file, lambda partial: partial.write_text(text, encoding="utf-8"))
-    print(json.dumps({name: value for name, value in values.items() if name != "curve"}))
+    save_with_choice(model, choice, options.out)
+    print(json.dumps({name: value for name, value in choice.to_json().items() if name != "curve"}))
 
 
 if __name__ == "__main__":

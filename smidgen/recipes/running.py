@@ -9,17 +9,21 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from smidgen.checkpoints import load
 from smidgen.data import DetectionDataset, objects_per_image, open_dataset
 from smidgen.data.image_files import shown
 from smidgen.data.object_sizes import object_sides_px
 from smidgen.evaluation import bootstrap_intervals, evaluate, load_protocol
 from smidgen.evaluation.evaluation import Evaluation
 from smidgen.models import create_criterion, create_model, derived_settings, trainable_from_scratch
+from smidgen.models.dense_config import PAPERS_THRESHOLD
+from smidgen.recipes.cascade_threshold import opened_recall, save_with_choice, with_recall
 from smidgen.recipes.experiment import DataConfig, EvaluationConfig, Experiment, as_plain
 from smidgen.structures import Classes
 from smidgen.training import TrainingResult, train
 
 Say = Callable[[str], None]
+Judge = Callable[[nn.Module], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -42,26 +46,32 @@ def run_experiment(
     """Train into the run folder `out`, which also gets the resolved experiment as experiment.yaml.
 
     init: a checkpoint to start from; its heads are made anew where classes differ, shared class names kept. say: is
-    told what was recognized in the data. Raises ValueError where settings and data do not fit, Interrupted on a signal
+    told what was recognized in the data. A cascade's threshold of "recall:0.99" is chosen on the validation images at
+    the end, for the best model. Raises ValueError where settings and data do not fit, Interrupted on a signal
     (saved).
     """
     load_protocol(experiment.evaluation.protocol)  # before hours are spent
     datasets = open_datasets(experiment.data, say)
     experiment = derived(experiment, datasets.training, say)
     experiment = resolved(experiment, datasets.training.classes, has_weights=resume or init is not None)
-    model = build(experiment, datasets.training.classes, None if resume else init, say, fresh=not resume)
-    return train(
+    trained_as, recall = _trained_as(experiment, datasets.validation)
+    model = build(trained_as, datasets.training.classes, None if resume else init, say, fresh=not resume)
+    judged = _judge(experiment, datasets.validation, device)
+    trained = train(
         model,
         create_criterion(model),
         datasets.training,
         experiment.training,
         out,
         augmentation=experiment.data.augmentation,
-        evaluate=_judge(experiment, datasets.validation, device),
+        evaluate=judged,
         resume=resume,
         device=device,
         experiment=as_plain(experiment),
     )
+    if recall is None or datasets.validation is None or judged is None:
+        return trained
+    return _with_threshold(trained, datasets.validation, recall, judged, experiment.evaluation.protocol, say)
 
 
 def open_datasets(config: DataConfig, say: Say = print) -> Datasets:
@@ -134,9 +144,33 @@ def judge(
     return replace(found, intervals={name: bounds for name, bounds in intervals.items() if found.metrics[name] != -1})
 
 
-def _judge(
-    experiment: Experiment, dataset: DetectionDataset | None, device: str | None
-) -> Callable[[nn.Module], Mapping[str, float]] | None:
+def _trained_as(experiment: Experiment, validation: DetectionDataset | None) -> tuple[Experiment, float | None]:
+    """With a number for a threshold that waits for the trained model, and the recall it then has to keep."""
+    model, recall = opened_recall(experiment.model)
+    if recall is not None and validation is None:
+        raise ValueError(
+            "expected validation images to choose model.cascade.threshold on, got none; give data.validation_split, or "
+            "a number"
+        )
+    return replace(experiment, model=model), recall
+
+
+def _with_threshold(
+    trained: TrainingResult, validation: DetectionDataset, recall: float, judged: Judge, protocol: str, say: Say
+) -> TrainingResult:
+    """The best model with the threshold that keeps this recall, judged once more."""
+    try:
+        best, choice = with_recall(load(trained.best), validation, recall)
+    except ValueError as error:  # what was trained for hours is good with the paper's threshold, too
+        say(f"model.cascade.threshold stays {PAPERS_THRESHOLD}: {error}")
+        return trained
+    say(f"model.cascade.threshold = {choice.threshold:g} keeps {choice.recall:.1%} of {choice.objects} small objects")
+    metrics = dict(judged(best))
+    save_with_choice(best, choice, trained.best, protocol=protocol, metrics=metrics)
+    return replace(trained, metrics=metrics)
+
+
+def _judge(experiment: Experiment, dataset: DetectionDataset | None, device: str | None) -> Judge | None:
     if dataset is None:
         return None
     quick = replace(experiment.evaluation, bootstrap=0)

@@ -16,7 +16,10 @@ from smidgen.data import DetectionDataset, open_dataset
 from smidgen.data.synthetic import SceneConfig, generate
 from smidgen.evaluation import evaluate
 from smidgen.models import create_model
+from smidgen.models.dense_config import CascadeConfig
 from smidgen.recipes import cascade_threshold, cascade_tradeoff
+from smidgen.recipes.experiment import default_experiment, read_experiment, with_changes
+from smidgen.recipes.running import run_experiment
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +95,41 @@ def test_the_chosen_threshold_is_in_the_written_checkpoint(
     assert said["recall"] >= 0.7
     for name, value in model.state_dict().items():
         assert torch.equal(chosen.state_dict()[name], value)
+
+
+def test_a_training_ends_with_the_threshold_that_keeps_the_wanted_recall(data: Path, tmp_path: Path) -> None:
+    experiment = with_changes(
+        default_experiment("query_det_nano"),
+        {
+            "model": {"preprocessing": {"short_side": 64, "long_side": 64}, "cascade": {"threshold": "recall:0.9"}},
+            "data": {"path": str(data), "train_split": "val"},
+            "training": {"epochs": 1, "batch_size": 2},
+        },
+    )
+    said: list[str] = []
+    trained = run_experiment(experiment, tmp_path / "run", device="cpu", say=said.append)
+    choice = json.loads((trained.best / "cascade_threshold.json").read_text())
+    assert choice["recall"] >= 0.9
+    assert load(trained.best).config.cascade.threshold == choice["threshold"]  # type: ignore[union-attr]
+    assert read_experiment(tmp_path / "run" / "experiment.yaml").model.cascade.threshold == "recall:0.9"
+    assert any("keeps" in line for line in said)
+
+
+@pytest.mark.parametrize("word", ["recall", "recall:0", "recall:1.5", "recall:much", "precision:0.9"])
+def test_other_words_for_a_threshold_are_refused(word: str) -> None:
+    with pytest.raises(ValueError, match=r'"recall:0\.99"'):
+        CascadeConfig(threshold=word)
+
+
+def test_a_recall_without_validation_images_is_refused_before_anything_is_trained(data: Path, tmp_path: Path) -> None:
+    changes = {"model": {"cascade": {"threshold": "recall:0.9"}}}
+    experiment = with_changes(default_experiment("query_det_nano"), changes)
+    config = replace(experiment.data, path=str(data), train_split="val", validation_split=None)
+    with pytest.raises(ValueError, match=r"data\.validation_split"):
+        run_experiment(replace(experiment, data=config), tmp_path / "run", say=lambda line: None)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_untrained_model_names_who_chooses_the_threshold() -> None:
+    with pytest.raises(ValueError, match=r"cascade_threshold RUN --data DATA"):
+        create_model("query_det_nano", num_classes=2, cascade={"threshold": "recall:0.9"})
