@@ -10,8 +10,10 @@ from smidgen.boxes.conversions import (
 )
 from smidgen.boxes.overlap import aligned_giou, aligned_iou, area, pairwise_giou, pairwise_iof, pairwise_iou
 from smidgen.boxes.precision import full_precision
+from smidgen.boxes.tiles import TilePlan
 
 __all__ = [
+    "TilePlan",
     "aligned_giou",
     "aligned_iou",
     "area",

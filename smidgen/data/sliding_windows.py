@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from smidgen.boxes.tiles import starts_px
 from smidgen.data.dataset import ANY_CLASS, Record
 from smidgen.data.geometry import Window
 
@@ -41,12 +42,6 @@ class Tiling:
     def scale(self) -> float:
         """Pixels of a written window per pixel of its image."""
         return 1.0 if self.resized_px is None else self.resized_px / self.window_px
-
-
-def starts_px(extent_px: int, window_px: int, stride_px: int) -> list[int]:
-    """Where windows begin along one side of an image; the last one ends at its border."""
-    last = max(extent_px - window_px, 0)
-    return [*range(0, last, stride_px), last]
 
 
 def windows(record: Record, tiling: Tiling, only_labeled: bool = False) -> list[Window]:

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from smidgen.boxes.tiles import starts_px
 from smidgen.data import Record
 from smidgen.data.dataset import ANY_CLASS
 from smidgen.data.geometry import Window
-from smidgen.data.sliding_windows import Tiling, starts_px, window_record, windows
+from smidgen.data.sliding_windows import Tiling, window_record, windows
 
 SODA_D = Tiling()
 
