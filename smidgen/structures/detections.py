@@ -8,6 +8,8 @@ from typing import Any
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from smidgen.structures.classes import Classes
+
 
 @dataclass(frozen=True, slots=True)
 class Detections:
@@ -52,3 +54,49 @@ class Detections:
             }
             results.append(result)
         return results
+
+    def to_geojson(self, transform: Any = None, crs: str | None = None, project: Any = None) -> dict[str, Any]:
+        """A GeoJSON FeatureCollection, in pixels or on the map: see `interchange.geojson.feature_collection`."""
+        from smidgen.structures.interchange.geojson import feature_collection
+
+        return feature_collection(self, transform, crs, project)
+
+    def to_pandas(self) -> Any:
+        """A table with a row for each detection: see `interchange.data_frame.to_data_frame`."""
+        from smidgen.structures.interchange.data_frame import to_data_frame
+
+        return to_data_frame(self)
+
+    def to_supervision(self) -> Any:
+        """A supervision.Detections: see `interchange.supervision_detections.to_supervision`."""
+        from smidgen.structures.interchange.supervision_detections import to_supervision
+
+        return to_supervision(self)
+
+    @staticmethod
+    def from_coco(results: Any, classes: Classes, image_hw: tuple[int, int]) -> Detections:
+        """Of the COCO results of one image: see `interchange.coco_results.from_coco`."""
+        from smidgen.structures.interchange.coco_results import from_coco
+
+        return from_coco(results, classes, image_hw)
+
+    @staticmethod
+    def from_geojson(document: Any, classes: Classes, image_hw: tuple[int, int] | None = None) -> Detections:
+        """Of what `to_geojson` wrote: see `interchange.geojson.from_feature_collection`."""
+        from smidgen.structures.interchange.geojson import from_feature_collection
+
+        return from_feature_collection(document, classes, image_hw)
+
+    @staticmethod
+    def from_pandas(frame: Any, classes: Classes, image_hw: tuple[int, int] | None = None) -> Detections:
+        """Of a table as `to_pandas` makes it: see `interchange.data_frame.from_data_frame`."""
+        from smidgen.structures.interchange.data_frame import from_data_frame
+
+        return from_data_frame(frame, classes, image_hw)
+
+    @staticmethod
+    def from_supervision(found: Any, classes: Classes, image_hw: tuple[int, int] | None = None) -> Detections:
+        """Of a supervision.Detections: see `interchange.supervision_detections.from_supervision`."""
+        from smidgen.structures.interchange.supervision_detections import from_supervision
+
+        return from_supervision(found, classes, image_hw)
