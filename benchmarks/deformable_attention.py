@@ -1,31 +1,28 @@
-"""Deformable attention's sampling against transformers' Deformable DETR: CPU time of one thread, as ratios of one run.
+"""Deformable attention's sampling against transformers' Deformable DETR: time and memory, as ratios of one run.
 
     python benchmarks/deformable_attention.py [--quick] [--rounds N] [--device cpu]
 
 The peer is MultiScaleDeformableAttention, the parameter-free core in plain PyTorch; both get float32 tensors in the
-layout of `sample_deformable`. Variants take turns, and a ratio is the median over rounds of the ratio within a round
-(smallest and largest in brackets). Offsets are normal with a deviation of 2 cells, around the encoder's cells in raster
-order or a decoder's random places.
+layout of `sample_deformable`, of an 800 x 1333 px image. Offsets are normal with a deviation of 2 cells, around the
+encoder's cells in raster order or a decoder's random places.
 
-On a GPU (taken if there is one) the variants are our Triton kernel, grid_sample and, if it is installed, deformops.
-Times are those of CUDA events, in float32 and bfloat16, with the memory that a call takes beyond its inputs, and the
-rate of the bytes that must move through memory and cache, also as a share of the limit: an H200's memory
-moves 4.8 TB/s, its cache an assumed 5.5 TB/s (`--memory-rate`, `--cache-rate` for other devices).
+On a GPU (taken if there is one) the variants are our Triton kernel, grid_sample and, if it is installed, deformops, in
+float32 and bfloat16; beside the time stands the rate of the bytes that must move through memory and cache, also as a
+share of the limit: an H200's memory moves 4.8 TB/s, its cache an assumed 5.5 TB/s (`--memory-rate`, `--cache-rate` for
+other devices).
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 import torch
+from measuring import Recording, parser, recording
 from torch import Tensor
-from transformers.models.deformable_detr.modeling_deformable_detr import MultiScaleDeformableAttention
 
 from smidgen.nn.deformable_attention import SamplingMethod, sample_deformable
 
@@ -33,6 +30,7 @@ HEADS, DIM, POINTS = 8, 32, 4
 FULL = ((100, 167), (50, 84), (25, 42), (13, 21))  # 800 x 1333 px
 QUICK = ((40, 40), (20, 20), (10, 10), (5, 5))  # 320 x 320 px
 
+Shapes = tuple[tuple[int, int], ...]
 Sample = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -42,31 +40,55 @@ class Inputs:
     locations: Tensor
     weights: Tensor
 
+    def moved(self, dtype: torch.dtype, places: torch.dtype) -> Inputs:
+        """On the GPU, values in one number format and the rest in another."""
+        rest = (each.to("cuda", places) for each in (self.locations, self.weights))
+        return Inputs(self.value.to("cuda", dtype), *rest)
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="320 x 320 px instead of 800 x 1333")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--memory-rate", type=float, default=4.8, help="TB/s of the GPU's memory")
-    parser.add_argument("--cache-rate", type=float, default=5.5, help="TB/s of the GPU's second-level cache")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
+    options = _options()
     shapes = QUICK if options.quick else FULL
-    print(f"torch {torch.__version__}, {platform.processor() or platform.machine()}, load {os.getloadavg()[0]:.1f}")
     cells = sum(rows * columns for rows, columns in shapes)
-    for name, num_queries in (("encoder", cells), ("decoder", 300), ("decoder", 900)):
-        inputs = make_inputs(shapes, encoder_places(shapes) if name == "encoder" else torch.rand(num_queries, 2))
-        for training in (False, True):
-            title = f"{name} {num_queries:,} queries, {'forward and backward' if training else 'forward'}"
-            if options.device == "cpu":
-                report(title, shapes, inputs, training, options.rounds)
-            else:
-                report_on_gpu(title, shapes, inputs, training, options)
+    with recording(__file__, options) as record:
+        on_cpu = cpu_samples(record, shapes) if options.device == "cpu" else {}
+        for name, num_queries in (("encoder", cells), ("decoder", 300), ("decoder", 900)):
+            inputs = make_inputs(shapes, encoder_places(shapes) if name == "encoder" else torch.rand(num_queries, 2))
+            for training in (False, True):
+                title = f"{name}, {num_queries:,} queries, {'forward and backward' if training else 'forward'}"
+                if on_cpu:
+                    measure_on_cpu(record, title, on_cpu, inputs, training)
+                else:
+                    measure_on_gpu(record, title, shapes, inputs, training)
 
 
-def encoder_places(shapes: tuple[tuple[int, int], ...]) -> Tensor:
+def measure_on_cpu(record: Recording, title: str, samples: dict[str, Sample], inputs: Inputs, training: bool) -> None:
+    calls = {variant: partial(run, sample, inputs, training) for variant, sample in samples.items()}
+    # Few queries take milliseconds, and some rounds more cost little.
+    rounds = record.rounds if title.startswith("encoder") else 4 * record.rounds
+    measured = record.measure(title, calls, against=next(iter(calls)), rounds=rounds, memory=True)
+    record.count(
+        f"{title}, chosen by itself",
+        against_grid_sample=str(measured.ratio("auto", "grid_sample")),
+        memory_share=measured.memory_ratio("auto"),
+    )
+
+
+def measure_on_gpu(record: Recording, title: str, shapes: Shapes, inputs: Inputs, training: bool) -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        samples = {method: ours(shapes, method) for method in ("grid_sample", "triton")} | deformops(record, shapes)
+        # deformops wants all its inputs in one dtype; ours reads half precision values at float32 places.
+        places = dict.fromkeys(samples, torch.float32) | {"deformops": dtype}
+        moved = {variant: inputs.moved(dtype, places[variant]) for variant in samples}
+        calls = {variant: partial(run, sample, moved[variant], training) for variant, sample in samples.items()}
+        name = f"{title}, {str(dtype).removeprefix('torch.')}"
+        measured = record.measure(name, calls, against="grid_sample", warm_ups=3, memory=True, device="cuda")
+        for variant in samples:
+            seconds = median(measured[variant].seconds)
+            record.count(f"{name}, {variant}", **rates(moved[variant], training, seconds, record.options))
+
+
+def encoder_places(shapes: Shapes) -> Tensor:
     """Centers (x, y) of all cells of all levels."""
     places = []
     for rows, columns in shapes:
@@ -75,7 +97,7 @@ def encoder_places(shapes: tuple[tuple[int, int], ...]) -> Tensor:
     return torch.cat(places)
 
 
-def make_inputs(shapes: tuple[tuple[int, int], ...], places: Tensor) -> Inputs:
+def make_inputs(shapes: Shapes, places: Tensor) -> Inputs:
     """One image's random values and weights, and locations around `places`."""
     axes = (1, len(places), HEADS, len(shapes), POINTS)
     wh = torch.tensor([(columns, rows) for rows, columns in shapes])[:, None]
@@ -84,88 +106,60 @@ def make_inputs(shapes: tuple[tuple[int, int], ...], places: Tensor) -> Inputs:
     return Inputs(value, locations, torch.randn(axes).flatten(3).softmax(-1).view(axes))
 
 
-def report(title: str, shapes: tuple[tuple[int, int], ...], inputs: Inputs, training: bool, rounds: int) -> None:
-    """Print the times of all variants and how many times as fast as the peer they are."""
-    samples: dict[str, Sample] = {
-        "transformers": peer(shapes),
-        **{method: ours(shapes, method) for method in ("grid_sample", "embedding_bag", "auto")},
-    }
-    seconds = {variant: [] for variant in samples}
-    for turn in range(rounds + 1):
-        for variant, sample in samples.items():
-            spent = cpu_seconds(sample, inputs, training)
-            if turn:  # the first round warms up
-                seconds[variant].append(spent)
-    print(title)
-    for variant, spent in seconds.items():
-        ratios = sorted(before / after for before, after in zip(seconds["transformers"], spent, strict=True))
-        spread = f"({ratios[0]:.2f}-{ratios[-1]:.2f})"
-        print(f"  {variant:14} {1000 * median(spent):8.1f} ms  x {median(ratios):5.2f}  {spread}")
-    against_grid = [a / b for a, b in zip(seconds["grid_sample"], seconds["auto"], strict=True)]
-    print(f"  auto against our own grid_sample: x {median(against_grid):.2f}")
+def cpu_samples(record: Recording, shapes: Shapes) -> dict[str, Sample]:
+    """The peer, where it is installed, and our ways."""
+    methods: tuple[SamplingMethod, ...] = ("grid_sample", "embedding_bag", "auto")
+    return peer(record, shapes) | {method: ours(shapes, method) for method in methods}
 
 
-def peer(shapes: tuple[tuple[int, int], ...]) -> Sample:
+def peer(record: Recording, shapes: Shapes) -> dict[str, Sample]:
     """transformers' core in our argument order."""
-    core, sizes = MultiScaleDeformableAttention(), torch.tensor(shapes)
+    library = record.peer("transformers.models.deformable_detr.modeling_deformable_detr")
+    if library is None:
+        return {}
+    core, sizes = library.MultiScaleDeformableAttention(), torch.tensor(shapes)
     starts = sizes.prod(1).cumsum(0) - sizes.prod(1)
-    return lambda value, locations, weights: core(value, sizes, list(shapes), starts, locations, weights, 64)
+
+    def sample(value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
+        answer: Tensor = core(value, sizes, list(shapes), starts, locations, weights, 64)
+        return answer
+
+    return {"transformers": sample}
 
 
-def ours(shapes: tuple[tuple[int, int], ...], method: SamplingMethod) -> Sample:
+def deformops(record: Recording, shapes: Shapes) -> dict[str, Sample]:
+    """The peer on a GPU in our argument order, or nothing where it is not installed."""
+    library = record.peer("deformops.registry")
+    if library is None:
+        return {}
+    sizes = torch.tensor(shapes, device="cuda")
+    starts = sizes.prod(1).cumsum(0) - sizes.prod(1)
+    return {
+        "deformops": lambda value, locations, weights: library.msda(value, sizes, starts, locations, weights.flatten(3))
+    }
+
+
+def ours(shapes: Shapes, method: SamplingMethod) -> Sample:
     return lambda value, locations, weights: sample_deformable(value, shapes, locations, weights, method=method)
 
 
-def cpu_seconds(sample: Sample, inputs: Inputs, training: bool) -> float:
-    """Process CPU time of one call, with the gradients of all three inputs if training."""
+def run(sample: Sample, inputs: Inputs, training: bool) -> None:
+    """One call, with the gradients of all three inputs if training."""
     tensors = [each.detach().requires_grad_(training) for each in (inputs.value, inputs.locations, inputs.weights)]
-    start = time.process_time()
     output = sample(*tensors)
     if training:
         output.backward(torch.ones_like(output))
-    return time.process_time() - start
 
 
-def report_on_gpu(
-    title: str, shapes: tuple[tuple[int, int], ...], inputs: Inputs, training: bool, options: argparse.Namespace
-) -> None:
-    """Print time, memory and rates of all variants, and how many times as fast as our own grid_sample they are."""
-    for dtype in (torch.float32, torch.bfloat16):
-        samples = {method: ours(shapes, method) for method in ("grid_sample", "triton")} | deformops(shapes)
-        # deformops wants all its inputs in one dtype; ours reads half precision values at float32 places.
-        places = dict.fromkeys(samples, torch.float32) | {"deformops": dtype}
-        moved = {
-            variant: Inputs(
-                inputs.value.to("cuda", dtype),
-                inputs.locations.to("cuda", places[variant]),
-                inputs.weights.to("cuda", places[variant]),
-            )
-            for variant in samples
-        }
-        milliseconds = {variant: [] for variant in samples}
-        for turn in range(options.rounds + 3):
-            for variant, sample in samples.items():
-                spent = gpu_milliseconds(sample, moved[variant], training)
-                if turn >= 3:  # the first rounds compile and warm up
-                    milliseconds[variant].append(spent)
-        print(f"{title}, {str(dtype).removeprefix('torch.')}")
-        for variant, sample in samples.items():
-            pairs = zip(milliseconds["grid_sample"], milliseconds[variant], strict=True)
-            ratios = sorted(before / after for before, after in pairs)
-            megabytes = gpu_megabytes(sample, moved[variant], training)
-            print(
-                f"  {variant:14} {median(milliseconds[variant]):8.3f} ms  x {median(ratios):5.2f}"
-                f"  ({ratios[0]:.2f}-{ratios[-1]:.2f})  {megabytes:7.0f} MB"
-                f"  {rates(moved[variant], training, median(milliseconds[variant]), options)}"
-            )
-
-
-def rates(inputs: Inputs, training: bool, milliseconds: float, options: argparse.Namespace) -> str:
+def rates(inputs: Inputs, training: bool, seconds: float, options: argparse.Namespace) -> dict[str, float]:
     """TB/s through memory and cache, and their shares of the limits."""
-    limits = (("memory", options.memory_rate), ("cache", options.cache_rate))
-    moved = [each / milliseconds / 1e9 for each in bytes_to_move(inputs, training)]
-    shares = zip(limits, moved, strict=True)
-    return "  ".join(f"{name} {rate:5.2f} TB/s ({rate / limit:4.0%})" for (name, limit), rate in shares)
+    memory, cache = (moved / seconds / 1e12 for moved in bytes_to_move(inputs, training))
+    return {
+        "memory_tb_s": memory,
+        "memory_share": memory / options.memory_rate,
+        "cache_tb_s": cache,
+        "cache_share": cache / options.cache_rate,
+    }
 
 
 def bytes_to_move(inputs: Inputs, training: bool) -> tuple[int, int]:
@@ -183,43 +177,12 @@ def bytes_to_move(inputs: Inputs, training: bool) -> tuple[int, int]:
     return 3 * once + 2 * output, 2 * gathered + 4 * corner_channels
 
 
-def gpu_milliseconds(sample: Sample, inputs: Inputs, training: bool) -> float:
-    """Time between two CUDA events around one call."""
-    tensors = [each.detach().requires_grad_(training) for each in (inputs.value, inputs.locations, inputs.weights)]
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    start.record()
-    run(sample, tensors, training)
-    end.record()
-    end.synchronize()
-    return start.elapsed_time(end)
-
-
-def gpu_megabytes(sample: Sample, inputs: Inputs, training: bool) -> float:
-    """Peak of allocated memory beyond what was there before the call."""
-    tensors = [each.detach().requires_grad_(training) for each in (inputs.value, inputs.locations, inputs.weights)]
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    run(sample, tensors, training)
-    torch.cuda.synchronize()
-    return (torch.cuda.max_memory_allocated() - before) / 1e6
-
-
-def run(sample: Sample, tensors: list[Tensor], training: bool) -> None:
-    output = sample(*tensors)
-    if training:
-        output.backward(torch.ones_like(output))
-
-
-def deformops(shapes: tuple[tuple[int, int], ...]) -> dict[str, Sample]:
-    """The peer on a GPU in our argument order, or nothing where it is not installed."""
-    try:
-        from deformops.registry import msda
-    except ImportError:
-        return {}
-    sizes = torch.tensor(shapes, device="cuda")
-    starts = sizes.prod(1).cumsum(0) - sizes.prod(1)
-    return {"deformops": lambda value, locations, weights: msda(value, sizes, starts, locations, weights.flatten(3))}
+def _options() -> argparse.Namespace:
+    options = parser(__doc__, rounds=5)
+    options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options.add_argument("--memory-rate", type=float, default=4.8, help="TB/s of the GPU's memory")
+    options.add_argument("--cache-rate", type=float, default=5.5, help="TB/s of the GPU's second-level cache")
+    return options.parse_args()
 
 
 if __name__ == "__main__":

@@ -1,70 +1,66 @@
-"""A whole detector, as trained and optimized, against transformers' with equal weights: CPU time of one thread.
+"""A whole Deformable DETR, as trained and optimized, against transformers' with equal weights.
 
-    python benchmarks/inference.py [--size 400x667] [--rounds 3] [--no-peer] [--quick]
+    python benchmarks/inference.py [--size 800x1333] [--rounds 3] [--no-peer] [--quick]
 
-Deformable DETR in one stage with ResNet-50, 91 classes, random weights, one image without padding. The peer is
+One stage, ResNet-50, 91 classes, random weights, one image without padding. The peer is
 DeformableDetrForObjectDetection in eager float32; our weights are converted from it, and how far logits and boxes are
-apart is printed. Variants take turns, and a ratio is the median over rounds of the ratio within a round (smallest and
-largest in brackets). The published setting is --size 800x1333. --quick: a 128 x 160 px image, one round.
+apart is printed. --quick: a 128 x 160 px image, one round.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
+from measuring import Measurement, Recording, parser, recording
 from torch import Tensor, nn
 
 from smidgen import create_model, load, optimize
 from smidgen.checkpoints import convert
-from smidgen.inference.bfloat16 import bfloat16_is_fast
 from smidgen.structures import ImageBatch
 
 SYSTEM = "deformable_detr_one_stage"
 Answer = tuple[Tensor, Tensor]
 
 
+@torch.inference_mode()
 def main() -> None:
-    options = parsed()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    size = "128x160" if options.quick else options.size
-    height, width = map(int, size.split("x"))
-    fast = bfloat16_is_fast(torch.device("cpu"))
-    print(f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f}, bf16 in hardware: {fast}, {height} x {width} px")
-    peer = None if options.no_peer else library_model()
-    variants = our_variants(create_model(f"{SYSTEM}_r50", num_classes=91).eval() if peer is None else converted(peer))
-    if peer is not None:
-        variants = {"transformers": lambda images: library_answer(peer, images), **variants}
-    images = ImageBatch.collate([torch.randn(3, height, width)])
-    report(variants, images, 1 if options.quick else options.rounds)
+    options = _options()
+    with recording(__file__, options) as record:
+        height, width = map(int, options.size.split("x"))
+        images = ImageBatch.collate([torch.randn(3, height, width)])
+        peer = None if options.no_peer else library_model(record)
+        model = create_model(f"{SYSTEM}_r50", num_classes=91).eval() if peer is None else converted(peer)
+        variants = our_variants(model, images)
+        if peer is not None:
+            variants = {"transformers": partial(library_answer, peer, images), **variants}
+        against = next(iter(variants))
+        measured = record.measure(f"{SYSTEM}_r50, {options.size}", variants, against=against, memory=True)
+        compare(record, measured, against)
 
 
-def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="400x667", help="height x width in pixels")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--no-peer", action="store_true", help="our variants alone")
-    parser.add_argument("--quick", action="store_true", help="a small image, one round")
-    return parser.parse_args()
+def compare(record: Recording, measured: Measurement, against: str) -> None:
+    """How far the answers of all variants are from the first's."""
+    for name, answer in measured.answers.items():
+        logits, boxes = (
+            (ours - theirs).abs().max().item() for ours, theirs in zip(answer, measured.answers[against], strict=True)
+        )
+        record.count(f"{name} and {against} apart", logits=logits, boxes=boxes)
 
 
-def library_model() -> nn.Module | None:
+def library_model(record: Recording) -> nn.Module | None:
     """transformers' detector with random weights; None where the library is not installed."""
-    try:
-        from transformers import DeformableDetrConfig, DeformableDetrForObjectDetection
-    except ImportError:
-        print("transformers is not installed: no peer")
+    library = record.peer("transformers")
+    if library is None:
         return None
-    config = DeformableDetrConfig(use_timm_backbone=True, backbone="resnet50", use_pretrained_backbone=False)
-    return DeformableDetrForObjectDetection(config).eval()
+    config = library.DeformableDetrConfig(use_timm_backbone=True, backbone="resnet50", use_pretrained_backbone=False)
+    model: nn.Module = library.DeformableDetrForObjectDetection(config).eval()
+    return model
 
 
 def converted(peer: nn.Module) -> nn.Module:
@@ -75,10 +71,10 @@ def converted(peer: nn.Module) -> nn.Module:
         return load(Path(folder) / "ours")
 
 
-def our_variants(model: nn.Module) -> dict[str, Callable[[ImageBatch], Answer]]:
+def our_variants(model: nn.Module, images: ImageBatch) -> dict[str, Callable[[], Answer]]:
     """As trained, rewritten, and rewritten in bfloat16."""
     models = {"eager": model, "optimized fp32": optimize(model), "optimized bf16": optimize(model, "bf16")}
-    return {name: lambda images, each=each: our_answer(each, images) for name, each in models.items()}
+    return {name: partial(our_answer, each, images) for name, each in models.items()}
 
 
 def our_answer(model: nn.Module, images: ImageBatch) -> Answer:
@@ -91,25 +87,13 @@ def library_answer(model: nn.Module, images: ImageBatch) -> Answer:
     return output.logits, output.pred_boxes
 
 
-@torch.inference_mode()
-def report(variants: dict[str, Callable[[ImageBatch], Answer]], images: ImageBatch, rounds: int) -> None:
-    """Print seconds, how many times as fast as the first variant, and how far its answers are away."""
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
-    answers: dict[str, Answer] = {}
-    for turn in range(rounds + 1):
-        for name, variant in variants.items():
-            start = time.process_time()
-            answers[name] = variant(images)
-            if turn:  # the first round warms up
-                seconds[name].append(time.process_time() - start)
-    first = next(iter(variants))
-    for name, spent in seconds.items():
-        ratios = sorted(before / after for before, after in zip(seconds[first], spent, strict=True))
-        apart = [(ours - theirs).abs().max().item() for ours, theirs in zip(answers[name], answers[first], strict=True)]
-        print(
-            f"  {name:15} {median(spent):7.2f} s  x {median(ratios):5.2f}  ({ratios[0]:.2f}-{ratios[-1]:.2f})  "
-            f"logits {apart[0]:.0e}, boxes {apart[1]:.0e} apart"
-        )
+def _options() -> argparse.Namespace:
+    options = parser(__doc__, rounds=3)
+    options.add_argument("--size", help="height x width in pixels (default 800x1333, quick 128x160)")
+    options.add_argument("--no-peer", action="store_true", help="our variants alone")
+    parsed = options.parse_args()
+    parsed.size = parsed.size or ("128x160" if parsed.quick else "800x1333")
+    return parsed
 
 
 if __name__ == "__main__":

@@ -18,7 +18,12 @@ _PACKAGES = ("smidgen", "torch", "torchvision", "timm", "accelerate", "safetenso
 
 
 def describe_environment(accelerator: Accelerator) -> dict[str, Any]:
-    """Versions, processor, GPUs, threads, processes, the package's git commit and the time, ready for JSON."""
+    """`describe_machine` and what the training uses of it."""
+    return describe_machine() | {"device": str(accelerator.device), "processes": accelerator.num_processes}
+
+
+def describe_machine() -> dict[str, Any]:
+    """Versions, processor, GPUs, threads, the package's git commit and the time, ready for JSON."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": sys.version.split()[0],
@@ -27,8 +32,6 @@ def describe_environment(accelerator: Accelerator) -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
-        "device": str(accelerator.device),
-        "processes": accelerator.num_processes,
         "packages": {name: found for name in _PACKAGES if (found := _version(name)) is not None},
         "torch_build": torch.__version__,
         "git": _git_commit(),

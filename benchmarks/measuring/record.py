@@ -1,0 +1,137 @@
+"""A benchmark's run: what was asked, on which machine, every measurement, which peers were missing; kept as JSON.
+
+A full run replaces benchmarks/results/<script>.json, a quick one (`--quick`) writes nothing unless `--out` says where.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import json
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from measuring.measurement import Measurement
+from measuring.rounds import Variants, measure
+from smidgen.checkpoints.atomic_write import write_atomically
+from smidgen.training.environment import describe_machine
+
+RESULTS = Path(__file__).parents[1] / "results"
+PEERS = ("transformers", "onnxruntime", "openvino", "pycocotools", "faster-coco-eval", "sahi", "scipy")
+
+
+def parser(docstring: str | None, *, rounds: int) -> argparse.ArgumentParser:
+    """Options that every benchmark has; its own are added to it."""
+    options = argparse.ArgumentParser(description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--quick", action="store_true", help="one round of something small; nothing is written")
+    options.add_argument("--rounds", type=int, help=f"that count (default {rounds}, 1 if quick)")
+    options.add_argument(
+        "--out", type=Path, help="JSON file of the results (default: benchmarks/results, if not quick)"
+    )
+    options.set_defaults(full_rounds=rounds)
+    return options
+
+
+class Recording:
+    """Measurements of one run, printed as they come."""
+
+    def __init__(self, name: str, options: argparse.Namespace) -> None:
+        self.name, self.options = name, options
+        self.rounds: int = options.rounds or (1 if options.quick else options.full_rounds)
+        self.machine = describe_machine() | {"bfloat16": bfloat16_instructions(), "peers": _versions(PEERS)}
+        self.measurements: list[Measurement] = []
+        self.counted: list[dict[str, Any]] = []
+        self.absent: list[str] = []
+
+    def measure(
+        self,
+        name: str,
+        variants: Variants,
+        *,
+        against: str,
+        rounds: int | None = None,
+        warm_ups: int = 1,
+        memory: bool = False,
+        device: str = "cpu",
+    ) -> Measurement:
+        """`measuring.measure` with the rounds that were asked for, printed and kept."""
+        asked = self.rounds if rounds is None else rounds
+        found = measure(name, variants, against=against, rounds=asked, warm_ups=warm_ups, memory=memory, device=device)
+        self.measurements.append(found)
+        print(found.table(), flush=True)
+        return found
+
+    def count(self, name: str, **figures: Any) -> None:
+        """Print and keep what was counted or compared and not timed."""
+        self.counted.append({"name": name, **figures})
+        print(f"  {name}: " + ", ".join(f"{key} {_short(value)}" for key, value in figures.items()), flush=True)
+
+    def peer(self, module: str) -> ModuleType | None:
+        """A peer's module, or None, said and kept, where it is not installed."""
+        try:
+            return importlib.import_module(module)
+        except ImportError as error:
+            package = module.partition(".")[0]
+            self.absent.append(package)
+            print(f"absent: {package} ({error}); `make bench` installs it", flush=True)
+            return None
+
+    def to_json(self) -> dict[str, Any]:
+        """Ready for json.dumps."""
+        settings = {key: str(each) if isinstance(each, Path) else each for key, each in vars(self.options).items()}
+        return {
+            "benchmark": self.name,
+            "settings": {key: each for key, each in settings.items() if key not in ("full_rounds", "out")},
+            "machine": self.machine,
+            "absent_peers": self.absent,
+            "measurements": [each.to_json() for each in self.measurements],
+            "counted": self.counted,
+        }
+
+    def save(self) -> None:
+        """Replace the file of the results, whole."""
+        path = self.options.out or (None if self.options.quick else RESULTS / f"{self.name}.json")
+        if path is not None:
+            text = json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n"
+            write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+            print(f"written: {path}")
+
+
+@contextlib.contextmanager
+def recording(script: str, options: argparse.Namespace) -> Iterator[Recording]:
+    """One thread, fixed random numbers, the machine in a line; saved at the end if nothing failed."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    record = Recording(Path(script).stem, options)
+    machine = record.machine
+    print(
+        f"{record.name}: torch {machine['torch_build']}, {machine['cpu']}, {machine['cpus']} cores, "
+        f"bf16 by {machine['bfloat16'] or 'emulation'}; one thread; ratios above 1 are faster"
+    )
+    yield record
+    record.save()
+
+
+def bfloat16_instructions() -> str | None:
+    """What multiplies bfloat16 on this processor."""
+    if torch.cpu._is_amx_tile_supported():
+        return "AMX"
+    return "AVX512-BF16" if torch.cpu._is_avx512_bf16_supported() else None
+
+
+def _versions(packages: tuple[str, ...]) -> Mapping[str, str]:
+    found = {}
+    for package in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,67 @@
+"""What the fast sampling is worth in a whole Salience DETR: the same model with the grid_sample path, one run.
+
+    python benchmarks/sampling_in_a_detector.py [--size 800x1333] [--model salience_detr_r50] [--rounds 3] [--quick]
+
+Random weights in parity mode, one image. Both ways add up the same numbers in another order, so that answers differ by
+roundings; how far, and how many queries start at the same tokens, is printed. --quick: the nano model at 256 x 320 px.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from functools import partial
+from typing import Any
+
+import torch
+from measuring import parser, recording
+from torch import nn
+
+from smidgen import create_model
+from smidgen.evaluation.flop_count import random_image
+from smidgen.nn.deformable_attention import DeformableAttention, SamplingMethod
+
+
+@torch.inference_mode()
+def main() -> None:
+    options = _options()
+    with recording(__file__, options) as record:
+        height, width = map(int, options.size.split("x"))
+        images = random_image((height, width), torch.device("cpu"))
+        model = create_model(options.model, num_classes=91, parity=True).eval()
+        models = {"grid_sample": sampling_with(model, "grid_sample"), "auto": model}
+        calls = {name: partial(each, images) for name, each in models.items()}
+        measured = record.measure(f"{options.model}, {options.size}", calls, against="grid_sample", memory=True)
+        record.count("answers apart", **apart(*(measured.answers[name] for name in models)))
+
+
+def sampling_with(model: nn.Module, method: SamplingMethod) -> nn.Module:
+    """A copy, whose deformable attention samples in one way."""
+    changed = copy.deepcopy(model)
+    for part in changed.modules():
+        if isinstance(part, DeformableAttention):
+            part.method = method
+    return changed
+
+
+def apart(one: Any, other: Any) -> dict[str, float]:
+    """Largest differences of final logits and boxes, and the share of queries that start at the same token."""
+    return {
+        "logits": (one.final.logits - other.final.logits).abs().max().item(),
+        "boxes": (one.final.boxes_cxcywh - other.final.boxes_cxcywh).abs().max().item(),
+        "same_start": (one.token_index == other.token_index).double().mean().item(),
+    }
+
+
+def _options() -> argparse.Namespace:
+    options = parser(__doc__, rounds=3)
+    options.add_argument("--size", help="height x width in pixels (default 800x1333, quick 256x320)")
+    options.add_argument("--model", help="default salience_detr_r50, quick salience_detr_nano")
+    parsed = options.parse_args()
+    parsed.size = parsed.size or ("256x320" if parsed.quick else "800x1333")
+    parsed.model = parsed.model or ("salience_detr_nano" if parsed.quick else "salience_detr_r50")
+    return parsed
+
+
+if __name__ == "__main__":
+    main()
