@@ -79,15 +79,16 @@ class SmallObjectConfig:
     levels: indices of the levels whose maps are taught (P3 and P4; the cascade reads from its start down to 1). weight:
     10 in the released code, on the mean over cells. gamma: 1.2 on COCO, 1.3 on VisDrone. radius: of the objects in the
     maps, the "object"'s own size (released code) or the level's "threshold" (the paper's equation 3). own_cell: whether
-    the cell of an object's center is always one of its own (not in the released code, which teaches many objects of a
-    few pixels to no cell of P4). limit: s_l in strides of the level; None = the system's own.
+    the cell of an object's center is always one of its own (in parity mode it is not: the released code teaches more
+    than half of the objects of 6 px to no cell of P4, so that the cascade, which starts there, never learns to look).
+    limit: s_l in strides of the level; None = the system's own.
     """
 
     levels: tuple[int, ...] = (1, 2)
     weight: float = 10.0
     gamma: float = 1.2
     radius: Literal["object", "threshold"] = "object"
-    own_cell: bool = False
+    own_cell: bool = True
     limit: float | None = None
 
 

@@ -88,8 +88,11 @@ def querying(
     return Querying(head, small_objects.levels, **cascade.built())
 
 
-def small_object_term(config: SmallObjectConfig, limit_in_strides: float) -> tuple[float, DenseTerm]:
-    """The query maps' loss with its weight; limit_in_strides: the system's, where the configuration has none."""
+def small_object_term(config: SmallObjectConfig, limit_in_strides: float, parity: bool) -> tuple[float, DenseTerm]:
+    """The query maps' loss with its weight; limit_in_strides: the system's, where the configuration has none. In parity
+    mode objects between the centers of cells are taught to nobody.
+    """
     limit = limit_in_strides if config.limit is None else config.limit
-    loss = SmallObjectLoss(limit_in_strides=limit, radius=config.radius, own_cell=config.own_cell, gamma=config.gamma)
+    own_cell = config.own_cell and not parity
+    loss = SmallObjectLoss(limit_in_strides=limit, radius=config.radius, own_cell=own_cell, gamma=config.gamma)
     return config.weight, loss

@@ -5,7 +5,8 @@ Ren et al., "Faster R-CNN", 2015, on the pyramid of Lin et al., CVPR 2017, with 
 that objectness, boxes and queries share; the anchors of P3 and P2 are computed where queries point, so that fewer
 regions reach the second stage, which reads dense maps.
 
-parity=True switches to what the official codes do: heads read the canvas's padding.
+parity=True switches to what the official codes do: heads read the canvas's padding, and an object that lies between the
+centers of cells is taught to no cell (small_objects.own_cell).
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def query_det_faster_rcnn(config: QueryDetFasterRCNNConfig, pretrained: bool = F
 
 def query_det_faster_rcnn_criterion(config: QueryDetFasterRCNNConfig) -> TwoStageLoss:
     """Faster R-CNN's losses, and the query maps' loss."""
-    term = small_object_term(config.small_objects, SIZE_IN_STRIDES)
+    term = small_object_term(config.small_objects, SIZE_IN_STRIDES, config.parity)
     return TwoStageLoss(_proposal_loss(config, [term]), RegionLoss())
 
 

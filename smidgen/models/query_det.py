@@ -8,7 +8,7 @@ options have the paper's. Here batches and images may have any size. `cascade=No
 dense" in the tables).
 
 parity=True switches to what the official code does: heads read the canvas's padding, whose cells also propose
-and query.
+and query, and an object that lies between the centers of cells is taught to no cell (small_objects.own_cell).
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def query_det_criterion(config: QueryDetConfig) -> AnchorLoss:
         RunningPositiveCount(),
         level_weights=level_weights(config.level_weights, config.num_levels),
         box_loss=box_loss(config.box_loss),
-        terms=[small_object_term(config.small_objects, SMALLEST_ANCHOR)],
+        terms=[small_object_term(config.small_objects, SMALLEST_ANCHOR, config.parity)],
     )
 
 
@@ -144,5 +144,5 @@ def query_det_fcos_criterion(config: QueryDetFCOSConfig) -> PointLoss:
         CenterSampling(limits_px=limits_px(strides_of(config.backbone, config.num_levels))),
         positive_count,
         level_weights=level_weights(config.level_weights, config.num_levels),
-        terms=[small_object_term(config.small_objects, SMALLEST_ANCHOR)],
+        terms=[small_object_term(config.small_objects, SMALLEST_ANCHOR, config.parity)],
     )

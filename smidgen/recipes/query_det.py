@@ -111,11 +111,10 @@ def _coco(system: str, data: Path, schedule: int) -> Experiment:
 
 
 def _experiment(system: str, data: Path, augmentation: Augmentation) -> Experiment:
-    return replace(
-        default_experiment(system),
-        data=DataConfig(path=str(data), augmentation=augmentation),
-        pretrained=True,
-    )
+    experiment = default_experiment(system)
+    if hasattr(experiment.model, "small_objects"):
+        experiment = with_changes(experiment, {"model": {"small_objects": {"own_cell": False}}})  # as published
+    return replace(experiment, data=DataConfig(path=str(data), augmentation=augmentation), pretrained=True)
 
 
 def _training(

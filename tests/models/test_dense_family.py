@@ -9,6 +9,7 @@ from torchvision.models import detection
 from smidgen.decoder.cascaded_head import ComputedCells
 from smidgen.evaluation.flop_count import count_flops
 from smidgen.losses.dense_loss import giou_of_deltas
+from smidgen.losses.small_object_map import SmallObjectLoss
 from smidgen.models import configure, create_criterion, create_model
 from smidgen.structures import DenseOutput, Detections, ImageBatch, Target, evidence_of
 from smidgen.structures.regions import RegionAnswers
@@ -206,3 +207,14 @@ def test_shares_of_the_levels_are_those_that_the_paper_complains_of(name: str) -
         if system == name:
             spent = sum(flops.by_part[f"head: level {level}"].everything for level in levels)
             assert spent / flops.total.everything == pytest.approx(share, abs=0.02)
+
+
+@pytest.mark.parametrize("system", ["query_det_nano", "query_det_fcos_nano", "query_det_faster_rcnn_nano"])
+def test_every_small_object_is_taught_to_a_cell_but_in_parity_mode(system: str) -> None:
+    between_centers = torch.tensor([[45.0, 45.0, 51.0, 51.0]])  # 6 px where four cells of P4 meet
+    for parity in (False, True):
+        criterion = create_criterion(create_model(system, num_classes=2, parity=parity))
+        dense_loss = getattr(criterion, "first", criterion)
+        term = next(term for _, term in dense_loss.terms if isinstance(term, SmallObjectLoss))
+        target = Target.of(between_centers, torch.zeros(1, dtype=torch.long), size_hw=(128, 128))
+        assert term.targets((8, 8), 16, [target]).any().item() is not parity

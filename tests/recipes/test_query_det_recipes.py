@@ -28,6 +28,7 @@ def test_coco_drops_the_rate_at_the_published_steps(name: str, steps: int, drops
     assert training.milestones is not None
     assert [round(drop * epoch) for drop in training.milestones] == [1000 * drop for drop in drops]
     assert training.batch_size == 16 and training.warmup_steps == 1000
+    assert not run_recipe(f"query_det.{name}").model.small_objects.own_cell, "as published"
 
 
 def test_visdrone_has_its_own_weights_and_sizes() -> None:
