@@ -2,80 +2,51 @@
 
     python benchmarks/counting_cost.py [--quick] [--rounds N]
 
-For the finest memory level of an 800 x 800 image at width 256 (200 x 200 cells), as in lsq_detr_r50, and CPU seconds of
-one thread at width 128 on 64 x 64 cells; the counters take turns and a ratio is the median over rounds of the ratio
-within a round (smallest and largest in brackets). --quick: only the small one, and the share in lsq_detr_nano.
+For the finest memory level of an 800 x 800 image at width 256 (200 x 200 cells), as in lsq_detr_r50, and the time at
+width 128 on 64 x 64 cells. --quick: only the small one, and the share in lsq_detr_nano.
 """
 
 from __future__ import annotations
 
-import argparse
-import time
-from statistics import median
+from functools import partial
 
 import torch
-from torch import nn
+from measuring import Recording, parser, recording
 
 from smidgen.evaluation.cost import profile
 from smidgen.models import create_model
 from smidgen.recipes.counting import COUNTERS, counter_gmacs
 
 
+@torch.inference_mode()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--rounds", type=int, default=7)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    for width, cells in [(128, 64)] if options.quick else [(128, 64), (256, 200)]:
-        show_multiply_adds(width, cells)
-    show_seconds(128, 64, options.rounds)
-    for size, name in [(256, "lsq_detr_nano")] if options.quick else [(256, "lsq_detr_nano"), (800, "lsq_detr_r50")]:
-        show_share(name, size)
+    options = parser(__doc__, rounds=7).parse_args()
+    with recording(__file__, options) as record:
+        for width, cells in [(128, 64)] if options.quick else [(128, 64), (256, 200)]:
+            count_multiply_adds(record, width, cells)
+        counters = {name: make(128) for name, make in COUNTERS.items()}
+        maps, padding = torch.randn(1, 128, 64, 64), torch.zeros(1, 64, 64, dtype=torch.bool)
+        calls = {name: partial(counter, maps, padding) for name, counter in counters.items()}
+        record.measure("width 128, 64 x 64 cells, forward", calls, against="categorical")
+        shares = [(256, "lsq_detr_nano")] if options.quick else [(256, "lsq_detr_nano"), (800, "lsq_detr_r50")]
+        for size, model in shares:
+            count_share(record, model, size)
 
 
-def show_multiply_adds(width: int, cells: int) -> None:
-    costs = {name: counter_gmacs(make(width), width, (cells, cells)) for name, make in COUNTERS.items()}
-    ratio = costs["light"] / costs["categorical"]
-    print(
-        f"width {width}, {cells} x {cells} cells: categorical {costs['categorical']:.2f} GMAC, "
-        f"light {costs['light']:.3f} GMAC, {ratio:.2%} of it"
-    )
+def count_multiply_adds(record: Recording, width: int, cells: int) -> None:
+    costs = {f"{name}_gmacs": counter_gmacs(make(width), width, (cells, cells)) for name, make in COUNTERS.items()}
+    share = costs["light_gmacs"] / costs["categorical_gmacs"]
+    record.count(f"width {width}, {cells} x {cells} cells", **costs, light_share=share)
 
 
-def show_seconds(width: int, cells: int, rounds: int) -> None:
-    counters = {name: make(width) for name, make in COUNTERS.items()}
-    inputs = _inputs(width, cells)
-    times = [{name: _seconds(counter, inputs) for name, counter in counters.items()} for _ in range(rounds + 1)][1:]
-    ratios = sorted(spent["light"] / spent["categorical"] for spent in times)
-    print(
-        f"width {width}, {cells} x {cells} cells, forward on one thread: light takes {median(ratios):.2%} of the "
-        f"categorical counter's time ({ratios[0]:.2%} ... {ratios[-1]:.2%}, {rounds} rounds)"
-    )
-
-
-def show_share(name: str, size: int) -> None:
+def count_share(record: Recording, name: str, size: int) -> None:
     """The counter's share of a whole detector."""
     for counting, make in COUNTERS.items():
         detector = create_model(name, num_classes=9, counting=counting)
         width, stride = detector.config.transformer.width, detector.config.backbone.strides[0]
         whole = profile(detector, size_hw=(size, size), latency=False).gmacs_without_sampling
         part = counter_gmacs(make(width), width, (size // stride, size // stride))
-        print(
-            f"{name} at {size} x {size}, {counting}: {part:.2f} of {whole:.2f} GMAC without sampling, "
-            f"{part / whole:.2%}"
-        )
-
-
-def _inputs(width: int, cells: int) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.randn(1, width, cells, cells), torch.zeros(1, cells, cells, dtype=torch.bool)
-
-
-@torch.no_grad()
-def _seconds(counter: nn.Module, inputs: tuple[torch.Tensor, torch.Tensor]) -> float:
-    start = time.perf_counter()
-    counter(*inputs)
-    return time.perf_counter() - start
+        record.count(f"{name}, {size} x {size}, {counting}", gmacs=part, of_gmacs=whole, share=part / whole)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""How fast figures and intervals are, against pycocotools, on images full of detections as AI-TOD has them.
+"""How fast figures and intervals are, against pycocotools and faster-coco-eval, on images full of detections.
 
     python benchmarks/evaluation.py [--images 500] [--detections 1500] [--objects 150] [--peer-images 25]
         [--bootstrap 0] [--quick]
 
-Prints CPU seconds (of all threads) of one run each, their ratio by image, and the largest difference of any AP. All
-start from the same lists in memory. pycocotools takes minutes for 500 images, so it judges the first --peer-images of
-them (0 = all); smidgen judges all, and those again to compare figures. --quick: 12 images, all of them by both.
+AI-TOD's protocol: up to 1500 detections an image. CPU seconds (of all threads), and the largest difference of any AP.
+All start from the same lists in memory; peers print nothing. pycocotools takes minutes for 500 images, so it judges the
+first --peer-images of them, beside the others; all images are judged by those who can. --quick: 12 images.
 """
 
 from __future__ import annotations
@@ -13,64 +13,83 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from measuring import Recording, parser, recording
 
 from smidgen.evaluation import Protocol, bootstrap_intervals, load_protocol, score
 
 CLASSES, SIDE_PX = 8, 800
+NAMES = ("AP", "APvt", "APt", "APs", "APm")
+
+Lists = tuple[dict[str, Any], list[dict[str, Any]]]
 
 
 def main() -> None:
     options = _options()
-    ground_truth, predictions = crowded_images(options.images, options.detections, options.objects)
+    with recording(__file__, options) as record:
+        everything = crowded_images(options.images, options.detections, options.objects)
+        peer_images = min(options.peer_images, options.images)
+        of_each = f"{options.objects} objects and {options.detections} detections each"
+        part = first_images(*everything, peer_images)
+        compare(record, f"{peer_images} images, {of_each}", part, "pycocotools")
+        if peer_images < options.images:
+            compare(record, f"{options.images} images, {of_each}", everything, "faster-coco-eval")
+        if options.bootstrap:
+            time_bootstrap(record, part, options.bootstrap)
+
+
+def compare(record: Recording, title: str, lists: Lists, against: str) -> None:
+    """Time `against`, faster-coco-eval and smidgen; figures of the peers must be smidgen's."""
     protocol = load_protocol("aitod")
-    without_olrp = replace(
-        protocol, figures={name: figure for name, figure in protocol.figures.items() if "olrp" not in figure.measure}
-    )
-    print(
-        f"{options.images} images x {options.objects} objects x {options.detections} detections, {CLASSES} classes, "
-        f"{protocol.label}, one run, CPU seconds"
-    )
-    ours, _ = timed(lambda: score(ground_truth, predictions, without_olrp))
-    with_olrp, _ = timed(lambda: score(ground_truth, predictions, protocol))
-    peer_images = min(options.peer_images or options.images, options.images)
-    part = first_images(ground_truth, predictions, peer_images)
-    theirs, precision = timed(lambda: pycocotools_precision(*part, protocol))
-    same = score(*part, without_olrp).metrics
-    difference = max(abs(same[name] - value) for name, value in precision.items())
-    ratio = (theirs / peer_images) / (ours / options.images)
-    print(f"pycocotools              {theirs:8.2f} s for {peer_images} images")
-    print(
-        f"smidgen.score, no oLRP   {ours:8.2f} s   {ratio:6.1f} x as fast by image, figures differ by {difference:.1e}"
-    )
-    print(f"smidgen.score, oLRP too  {with_olrp:8.2f} s   oLRP costs {with_olrp - ours:.2f} s")
-    if options.bootstrap:
-        resampling, intervals = timed(
-            lambda: bootstrap_intervals(*part, protocol, samples=options.bootstrap, metrics=("AP", "AP50"))
-        )
-        low, high = intervals["AP"]
-        print(
-            f"{options.bootstrap} bootstrap samples    {resampling:8.2f} s for {peer_images} images, "
-            f"AP {same['AP']:.4f} in {low:.4f} to {high:.4f}"
-        )
+    calls: dict[str, Callable[[], dict[str, float]]] = {
+        "smidgen": lambda: dict(score(*lists, without_olrp(protocol)).metrics),
+        "smidgen with oLRP": lambda: dict(score(*lists, protocol).metrics),
+    }
+    calls = peers(record, lists, protocol, {against, "faster-coco-eval"}) | calls
+    measured = record.measure(title, calls, against=against if against in calls else "smidgen")
+    ours = measured.answers["smidgen"]
+    for peer in set(calls) - {"smidgen", "smidgen with oLRP"}:
+        figures = measured.answers[peer]
+        record.count(f"{peer} and smidgen apart", AP=max(abs(ours[name] - figures[name]) for name in NAMES))
+
+
+def peers(
+    record: Recording, lists: Lists, protocol: Protocol, wanted: set[str]
+) -> dict[str, Callable[[], dict[str, float]]]:
+    calls: dict[str, Callable[[], dict[str, float]]] = {}
+    if "pycocotools" in wanted and (library := record.peer("pycocotools.cocoeval")):
+        truth, judge = record.peer("pycocotools.coco"), library.COCOeval
+        calls["pycocotools"] = lambda: peer_precision(truth.COCO, judge, *lists, protocol)
+    if "faster-coco-eval" in wanted and (faster := record.peer("faster_coco_eval")):
+        calls["faster-coco-eval"] = lambda: peer_precision(faster.COCO, faster.COCOeval_faster, *lists, protocol)
+    return calls
+
+
+def without_olrp(protocol: Protocol) -> Protocol:
+    figures = {name: figure for name, figure in protocol.figures.items() if "olrp" not in figure.measure}
+    return replace(protocol, figures=figures)
+
+
+def time_bootstrap(record: Recording, lists: Lists, samples: int) -> None:
+    protocol = load_protocol("aitod")
+    call = {"bootstrap": lambda: bootstrap_intervals(*lists, protocol, samples=samples, metrics=("AP", "AP50"))}
+    measured = record.measure(f"{samples} bootstrap samples", call, against="bootstrap", warm_ups=1)
+    low, high = measured.answers["bootstrap"]["AP"]
+    record.count(f"{samples} bootstrap samples", AP_low=low, AP_high=high)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = parser(__doc__, rounds=3)
     for name, value in {"images": 500, "detections": 1500, "objects": 150, "peer-images": 25, "bootstrap": 0}.items():
-        parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--quick", action="store_true")
-    options = parser.parse_args()
-    if options.quick:
-        options.images, options.peer_images = 12, 0
-    return options
+        options.add_argument(f"--{name}", type=int, default=value)
+    parsed = options.parse_args()
+    if parsed.quick:
+        parsed.images = parsed.peer_images = 12
+    return parsed
 
 
 def first_images(
@@ -80,12 +99,6 @@ def first_images(
     annotations = [entry for entry in ground_truth["annotations"] if entry["image_id"] <= count]
     part = {**ground_truth, "images": ground_truth["images"][:count], "annotations": annotations}
     return part, [entry for entry in predictions if entry["image_id"] <= count]
-
-
-def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.process_time()
-    result = call()
-    return time.process_time() - start, result
 
 
 def crowded_images(
@@ -113,25 +126,24 @@ def crowded_images(
     }, predictions
 
 
-def pycocotools_precision(
-    ground_truth: dict[str, Any], predictions: list[dict[str, Any]], protocol: Protocol
+def peer_precision(
+    data: Any, judge: Any, ground_truth: dict[str, Any], predictions: list[dict[str, Any]], protocol: Protocol
 ) -> dict[str, float]:
-    """AP of every size bin."""
+    """AP of every size bin by pycocotools' classes, or by others that are used like them."""
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
+        truth = data()
         truth.dataset = ground_truth
         truth.createIndex()
-        peer = COCOeval(truth, truth.loadRes(predictions), "bbox")
+        peer = judge(truth, truth.loadRes(predictions), "bbox")
         peer.params.areaRng = [list(bounds) for bounds in protocol.areas.values()]
         peer.params.areaRngLbl = list(protocol.areas)
         peer.params.maxDets = list(protocol.detection_limits)
         peer.evaluate()
         peer.accumulate()
     values = peer.eval["precision"][..., -1]
-    names = ("AP", "APvt", "APt", "APs", "APm")
     return {
         name: float(area[area > -1].mean()) if (area > -1).any() else -1.0
-        for name, area in zip(names, np.moveaxis(values, -1, 0), strict=True)
+        for name, area in zip(NAMES, np.moveaxis(values, -1, 0), strict=True)
     }
 
 

@@ -2,8 +2,7 @@
 
 The strip layers of Strip-MLP-T, stage by stage, on the maps of an 800 x 1333 image. The peer, written here, takes one
 patch after the other through the layers and adds it in its place; both are checked to give the same answer before they
-are timed. Memory is the most that a forward and a backward pass hold at once beyond what they start with: on CUDA the
-allocator's peak, elsewhere what torch's profiler saw allocated and not yet freed.
+are timed.
 
     python benchmarks/overlapping_crops.py [--size-px 800 1333] [--rounds 5] [--device cpu] [--quick]
 """
@@ -11,14 +10,13 @@ allocator's peak, elsewhere what torch's profiler saw allocated and not yet free
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 
 import torch
+from measuring import Recording, parser, recording
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
 from smidgen.features.strip_mlp import SIZES, STRIDES
 from smidgen.nn.overlapping_crops import CropPlan, OverlappingCrops
@@ -27,29 +25,33 @@ from smidgen.nn.strip_mixing import StripBlock
 
 def main() -> None:
     options = _options()
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
-    height, width = options.size_px
-    print(f"strip layers of Strip-MLP-T on {height} x {width} px, {options.device}, median of {options.rounds}")
-    for stage in range(4):
-        _stage(stage, (height // STRIDES[stage], width // STRIDES[stage]), options)
+    with recording(__file__, options) as record:
+        height, width = options.size_px
+        for stage in range(4):
+            measure_stage(record, stage, (height // STRIDES[stage], width // STRIDES[stage]), options)
 
 
-def _stage(stage: int, shape: tuple[int, int], options: argparse.Namespace) -> None:
+def measure_stage(record: Recording, stage: int, shape: tuple[int, int], options: argparse.Namespace) -> None:
     size = SIZES["strip_mlp_t"]
     channels, grid = size.channels[stage], size.grids[stage]
     block = StripBlock(channels, grid, size.groups_of(channels)).eval().to(options.device)
     features = torch.randn(options.images, channels // 2, *shape, device=options.device, requires_grad=True)
-    at_once, walking = (lambda: all_at_once(block, features)), (lambda: patch_by_patch(block, features))
-    torch.testing.assert_close(at_once(), walking(), atol=1e-4, rtol=1e-4)
+    ways: dict[str, Callable[[], Tensor]] = {
+        "patch by patch": partial(patch_by_patch, block, features),
+        "all at once": partial(all_at_once, block, features),
+    }
+    torch.testing.assert_close(ways["all at once"](), ways["patch by patch"](), atol=1e-4, rtol=1e-4)
     crops = len(OverlappingCrops.of(shape, grid).split(features.detach().cpu())) // options.images
-    print(f"stage {stage + 1}: {channels} channels, {shape[0]} x {shape[1]} cells, {crops} crops of {grid} x {grid}")
+    name = f"stage {stage + 1}, {channels} channels, {shape[0]} x {shape[1]} cells, {crops} crops of {grid} x {grid}"
     with torch.no_grad():
-        _report("forward", at_once, walking, options.rounds)
-    ours, peers = (lambda: at_once().sum().backward()), (lambda: walking().sum().backward())
-    _report("forward and backward", ours, peers, options.rounds)
-    our_peak, peer_peak = (peak_mib(call, options.device) for call in (ours, peers))
-    print(f"  peak memory: {our_peak:.0f} MiB; patch by patch: {peer_peak:.0f} MiB; ratio {peer_peak / our_peak:.2f}x")
+        record.measure(f"{name}, forward", ways, against="patch by patch", device=options.device)
+    both = {way: partial(backward, call) for way, call in ways.items()}
+    title = f"{name}, forward and backward"
+    record.measure(title, both, against="patch by patch", memory=True, device=options.device)
+
+
+def backward(call: Callable[[], Tensor]) -> None:
+    call().sum().backward()
 
 
 def all_at_once(block: StripBlock, features: Tensor) -> Tensor:
@@ -72,48 +74,14 @@ def patch_by_patch(block: StripBlock, features: Tensor) -> Tensor:
     return merged[..., : shape[0], : shape[1]]
 
 
-def peak_mib(call: Callable[[], object], device: str) -> float:
-    """The most memory held at once during the call, beyond what was held before."""
-    if torch.device(device).type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        call()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        call()
-    # One event per allocation (positive) and per release (negative); the public list leaves out those within operators.
-    changes = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
-    changes.sort(key=lambda event: event.start_ns())
-    held = torch.tensor([0, *(event.nbytes() for event in changes)]).cumsum(0)
-    return float(held.max()) / 2**20
-
-
-def _report(name: str, ours: Callable[[], object], peers: Callable[[], object], rounds: int) -> None:
-    # Taken in turns, so that a busy moment of the machine falls on both.
-    pairs = [(_seconds(ours), _seconds(peers)) for _ in range(rounds + 1)][1:]
-    our_time, peer_time = (statistics.median(side) for side in zip(*pairs, strict=True))
-    ratio = peer_time / our_time
-    print(f"  {name}: {our_time * 1e3:.1f} ms; patch by patch: {peer_time * 1e3:.1f} ms; ratio {ratio:.2f}x")
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size-px", type=int, nargs=2, default=(800, 1333), metavar=("HEIGHT", "WIDTH"))
-    parser.add_argument("--images", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--quick", action="store_true", help="one round")
-    options = parser.parse_args()
-    options.rounds = 1 if options.quick else options.rounds
-    return options
+    options = parser(__doc__, rounds=5)
+    options.add_argument("--size-px", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="default 800 1333")
+    options.add_argument("--images", type=int, default=1)
+    options.add_argument("--device", default="cpu")
+    parsed = options.parse_args()
+    parsed.size_px = parsed.size_px or ((320, 448) if parsed.quick else (800, 1333))
+    return parsed
 
 
 if __name__ == "__main__":

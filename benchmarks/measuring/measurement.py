@@ -37,7 +37,8 @@ class VariantTimes:
 class Measurement:
     """Variants that took turns. load: the system's load average of the last minute, before and after.
 
-    answers: what every variant returned when it warmed up; not written to files.
+    answers: what every variant returned when it warmed up; not written to files. at: (name, value) of what grows, where
+    the measurement is a point of a curve.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Measurement:
     against: str
     variants: tuple[VariantTimes, ...]
     load: tuple[float, float]
+    at: tuple[str, float] | None = None
     answers: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __getitem__(self, name: str) -> VariantTimes:
@@ -68,6 +70,7 @@ class Measurement:
             "clock": self.clock,
             "against": self.against,
             "load": list(self.load),
+            "at": None if self.at is None else dict([self.at]),
             "variants": [self._variant_json(variant) for variant in self.variants],
         }
 

@@ -50,19 +50,10 @@ class Recording:
         self.absent: list[str] = []
 
     def measure(
-        self,
-        name: str,
-        variants: Variants,
-        *,
-        against: str,
-        rounds: int | None = None,
-        warm_ups: int = 1,
-        memory: bool = False,
-        device: str = "cpu",
+        self, name: str, variants: Variants, *, against: str, rounds: int | None = None, **settings: Any
     ) -> Measurement:
         """`measuring.measure` with the rounds that were asked for, printed and kept."""
-        asked = self.rounds if rounds is None else rounds
-        found = measure(name, variants, against=against, rounds=asked, warm_ups=warm_ups, memory=memory, device=device)
+        found = measure(name, variants, against=against, rounds=self.rounds if rounds is None else rounds, **settings)
         self.measurements.append(found)
         print(found.table(), flush=True)
         return found

@@ -22,10 +22,11 @@ def measure(
     warm_ups: int = 1,
     memory: bool = False,
     device: str = "cpu",
+    at: tuple[str, float] | None = None,
 ) -> Measurement:
     """Time `variants` in turns after `warm_ups` rounds that do not count; every round starts with another variant.
 
-    memory: call each once more and see what it holds at once.
+    memory: call each once more and see what it holds at once. at: see `Measurement`.
     """
     if against not in variants:
         raise ValueError(f"expected `against` to be one of {list(variants)}, got {against!r}")
@@ -39,7 +40,7 @@ def measure(
     peaks = {each: peak_mib(variants[each], device) if memory else None for each in variants}
     times = tuple(_times(each, spent[each], peaks[each]) for each in variants)
     load = (before, _load())
-    return Measurement(name=name, clock=clock, against=against, variants=times, load=load, answers=answers)
+    return Measurement(name=name, clock=clock, against=against, variants=times, load=load, at=at, answers=answers)
 
 
 def _rotated(names: list[str], turn: int) -> list[str]:

@@ -94,7 +94,7 @@ def test_results_are_kept_whole(tmp_path: Path) -> None:
     assert kept["benchmark"] == "work"
     assert {"cpu", "cpus", "git", "packages", "peers", "bfloat16", "threads"} <= set(kept["machine"])
     (adding,) = kept["measurements"]
-    assert set(adding) == {"name", "clock", "against", "load", "variants"}
+    assert set(adding) == {"name", "clock", "against", "load", "at", "variants"}
     ours = adding["variants"][1]
     assert set(ours) == {"name", "median_seconds", "ratio", "seconds", "wall_seconds", "peak_mib"}
     assert ours["ratio"]["low"] <= ours["ratio"]["median"] <= ours["ratio"]["high"]
