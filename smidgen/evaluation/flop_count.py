@@ -143,13 +143,13 @@ def _embedding_bag_flops(weight: Any, indices: Any, *shapes: Any, out_shape: Any
     return int(2 * MACS_PER_SAMPLE * indices[0] * weight[1] // 4)
 
 
-# Sampling operators of torch, which it counts as nothing; ours brings its formula along.
+# Sampling operators of torch, which it counts as nothing; ours bring their formula along.
 _FORMULAS: dict[Any, Callable[..., int]] = {
     **GRID_SAMPLE_FLOPS,
     torch.ops.aten._embedding_bag: _embedding_bag_flops,
     torch.ops.aten._embedding_bag_forward_only: _embedding_bag_flops,
 }
-_SAMPLING = {*_FORMULAS, torch.ops.smidgen.sample_bags}
+_SAMPLING = {*_FORMULAS, torch.ops.smidgen.sample_bags, torch.ops.smidgen.sample_triton}
 
 
 def _flops(counter: FlopCounterMode) -> Flops:
