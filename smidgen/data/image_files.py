@@ -6,6 +6,7 @@ import os
 import struct
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -37,15 +38,18 @@ def shown(path: Path | str) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def read_image(path: Path | str, size_hw: tuple[int, int] | None = None) -> UInt8[Tensor, "3 H W"]:
+def read_image(
+    path: Path | str, size_hw: tuple[int, int] | None = None, *, content: BinaryIO | None = None
+) -> UInt8[Tensor, "3 H W"]:
     """Pixels 0..255 in RGB order, turned upright as EXIF says.
 
     1-bit, palette and gray images become RGB; 16-bit gray is scaled from 0..65535; transparent pixels fade to black, as
     padding is. size_hw: the size the annotations were made on; where that is the stored size and turning would change
-    it, the pixels stay as they are stored. Raises UnreadableImageError.
+    it, the pixels stay as they are stored. content: the bytes of a picture that is not on this disk; `path` then only
+    names it. Raises UnreadableImageError.
     """
     try:
-        with warnings.catch_warnings(), Image.open(path) as picture:
+        with warnings.catch_warnings(), Image.open(path if content is None else content) as picture:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             _require_pixels(picture, path)
             upright = picture if _annotated_as_stored(picture, size_hw) else ImageOps.exif_transpose(picture)

@@ -1,0 +1,27 @@
+"""A short name for all the numbers of a model, by which a later start knows whether it is still the same one."""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+
+def weights_fingerprint(model: nn.Module) -> str:
+    """SHA-256 of kind, configuration, classes and every parameter and buffer by name, as hexadecimal digits.
+
+    The numbers and not a file: a copy of a checkpoint is the same model, and a model optimized for inference is not.
+    """
+    told = (type(model).__name__, getattr(model, "dtype", ""), model.config, model.classes)
+    digest = hashlib.sha256(repr(told).encode())
+    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(_bytes(tensor))
+    return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().tobytes()
