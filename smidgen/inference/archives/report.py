@@ -69,26 +69,39 @@ class ArchiveReport:
 
 def write_report(storage: Storage, manifest: Manifest, tally: Tally) -> ArchiveReport:
     """Count what the tables hold, and write report.json."""
+    while True:
+        report = _counted(storage, manifest, tally)
+        storage.write(REPORT, (json.dumps(report.to_json(), indent=2) + "\n").encode("ascii"))
+        # Another share may have counted later and written before: the last to write must have seen everything.
+        if report.shards_left == _shards_left(storage, manifest):
+            break
+    if report.complete:
+        for folder in (IMAGES, DETECTIONS, ATTEMPTS, ""):
+            storage.sweep(folder)
+    return report
+
+
+def _shards_left(storage: Storage, manifest: Manifest) -> int:
+    return manifest.num_shards - len(finished_shards(storage))
+
+
+def _counted(storage: Storage, manifest: Manifest, tally: Tally) -> ArchiveReport:
+    shards_left = _shards_left(storage, manifest)
     images, detections, unreadable = 0, 0, []
     for row in all_rows(storage, IMAGES):
         if row["error"] is None:
             images, detections = images + 1, detections + row["detections"]
         else:
             unreadable.append({"file": row["file"], "reason": row["error"]})
-    report = ArchiveReport(
+    return ArchiveReport(
         files=manifest.num_images,
         images=images,
         detections=detections,
         unreadable=tuple(unreadable),
         shards=manifest.num_shards,
-        shards_left=manifest.num_shards - len(finished_shards(storage)),
+        shards_left=shards_left,
         failures=tuple(tally.failures),
         images_now=tally.images,
         seconds=round(tally.seconds, 3),
         images_per_second=round(tally.images / max(tally.seconds, 1e-9), 3),
     )
-    if report.complete:
-        for folder in (IMAGES, DETECTIONS, ATTEMPTS, ""):
-            storage.sweep(folder)
-    storage.write(REPORT, (json.dumps(report.to_json(), indent=2) + "\n").encode("ascii"))
-    return report

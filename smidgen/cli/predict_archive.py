@@ -1,0 +1,114 @@
+"""`smidgen predict --engine`: an archive as Parquet tables, which goes on where an earlier start ended."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from rich.console import Console
+
+from smidgen.cli.failures import ExitCode
+from smidgen.cli.output import Result
+from smidgen.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import nn
+
+    from smidgen.inference.archives import ArchiveReport, Execution, Tally
+
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        metavar="local|ray",
+        help="Write an archive's Parquet tables to --out, and go on where an earlier start ended. Sources may be URLs.",
+    ),
+]
+Workers = Annotated[int, typer.Option(min=1, help="With --engine: processes that have a copy of the model each.")]
+ShardImages = Annotated[int | None, typer.Option(min=1, help="With --engine: images finished together (256).")]
+RayAddress = Annotated[
+    str | None, typer.Option(help="With --engine ray: a cluster; auto = the one that runs here; else this machine.")
+]
+
+
+def predict_to_tables(
+    model: nn.Module,
+    sources: Sequence[str],
+    out: str,
+    execution: Execution,
+    *,
+    score: float,
+    max_detections: int,
+    shard_images: int | None,
+) -> Result:
+    """Work through the archive and tell its report; exit code 1 where a shard was given up or nothing was readable."""
+    from smidgen.inference.archives import predict_archive
+
+    with _Bar() as bar:
+        report = predict_archive(
+            model,
+            sources,
+            out,
+            score=score,
+            max_detections=max_detections,
+            images_per_shard=shard_images,
+            execution=execution,
+            on_progress=bar.at,
+        )
+    code = ExitCode.FAILED if report.failures or (report.complete and not report.images) else ExitCode.OK
+    return Result(report.to_json(), lambda console: _show(report, out, console), code)
+
+
+def execution(engine: str, workers: int, batch_size: int, device: str, ray_address: str | None) -> Execution:
+    """How to work, with the cores shared out among the workers, and the shards among torchrun's processes.
+
+    Raises ValueError for settings that are not offered.
+    """
+    from smidgen.inference.archives import Execution, Share
+
+    return Execution(
+        engine=cast("Any", engine),
+        workers=workers,
+        batch_size=batch_size,
+        device=device,
+        threads=None if workers == 1 else max(1, (os.cpu_count() or 1) // workers),
+        ray_address=ray_address,
+        share=Share(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))),
+    )
+
+
+class _Bar:
+    """Progress whose total is known when the files are listed."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._progress:
+            self._progress.__exit__(*error)
+
+    def at(self, tally: Tally) -> None:
+        """So much is done by now."""
+        if self._progress is None:
+            self._progress = Progress("images", tally.planned).__enter__()
+        self._progress.at(tally.images)
+
+
+def _show(report: ArchiveReport, out: str, console: Console) -> None:
+    unreadable = f", {len(report.unreadable)} unreadable (report.json names them)" if report.unreadable else ""
+    console.print(
+        f"{report.detections} detections in {report.images} images{unreadable}; {report.images_now} of them now, "
+        f"{report.images_per_second:.1f} per second: {out}",
+        markup=False,
+    )
+    for failure in report.failures:
+        console.print(f"given up: {failure}", markup=False)
+    left = report.shards_left - len(report.failures)
+    if left > 0:
+        console.print(f"{left} of {report.shards} shards are left to other processes, or to another start")
