@@ -2,10 +2,11 @@
 #   make demo    generated scenes, a nano model trained and evaluated, report.html; no network after the installation
 #   make test    the quick tests        make test-slow   those that take minutes      make parity   official golden cases
 #   make check   style, types, import contracts, spelling                             make bench    against peers, quickly
+#   make bench-full   the measurements of docs/performance.md, an hour and more; writes benchmarks/results
 # PYTHON=... chooses the interpreter, WORKERS=... the number of test processes, CONSTRAINTS=constraints.txt known versions.
 
 .DELETE_ON_ERROR:
-.PHONY: install demo test test-slow parity check bench clean
+.PHONY: install demo test test-slow parity check bench bench-full clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -53,8 +54,16 @@ check: install
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
+# One thread each, and its idle ones asleep: ratios of one thread's CPU time are what is compared.
+BENCH := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python
+
 bench: $(VENV)/.peers
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" --quick; done
+	@failed=; for script in benchmarks/*.py; do echo "== $$script"; \
+		$(BENCH) "$$script" $(if $(FULL),,--quick) || failed="$$failed $$script"; done; \
+	test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
+
+bench-full:
+	@$(MAKE) bench FULL=1
 
 clean:
 	rm -rf build dist demo .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -33,11 +33,10 @@ EVERY_CELL = "every cell"
 def main() -> None:
     options = _options()
     with recording(__file__, options) as record:
-        height, width = (int(side) for side in options.size.split("x"))
-        images = random_image((height, width), torch.device("cpu"))
+        images = random_image(record.size_hw, torch.device("cpu"))
         models = {f"budget for {share:g} %": _model(options.model, share) for share in options.shares}
         detectors = {EVERY_CELL: _model(options.model, None), **models}
-        calls = {name: partial(model.detect, images, [(height, width)]) for name, model in detectors.items()}
+        calls = {name: partial(model.detect, images, [record.size_hw]) for name, model in detectors.items()}
         record.measure(f"{options.model}, {options.size}", calls, against=EVERY_CELL)
         for name, model in models.items():
             evidence = evidence_of(model(images).evidence, ComputedCells)
@@ -53,14 +52,10 @@ def _model(name: str, share: float | None) -> Any:
 
 
 def _options() -> argparse.Namespace:
-    options = parser(__doc__, rounds=3)
-    options.add_argument("--model", help="default query_det_r50, quick query_det_nano")
+    models = ("query_det_r50", "query_det_nano")
+    options = parser(__doc__, rounds=3, size=("800x1333", "512x640"), model=models)
     options.add_argument("--shares", type=float, nargs="+", default=[0.5, 1, 2, 5], help="per cent")
-    options.add_argument("--size", help="height x width in pixels (default 800x1333, quick 256x320)")
-    parsed = options.parse_args()
-    parsed.model = parsed.model or ("query_det_nano" if parsed.quick else "query_det_r50")
-    parsed.size = parsed.size or ("256x320" if parsed.quick else "800x1333")
-    return parsed
+    return options.parse_args()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ Scores of random weights lie below the threshold, so that hardly any box reaches
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -41,9 +40,9 @@ RENAMED = {
 
 @torch.inference_mode()
 def main() -> None:
-    options = _options()
+    options = parser(__doc__, rounds=3, size=("800x1333", "256x320")).parse_args()
     with recording(__file__, options) as record:
-        height, width = map(int, options.size.split("x"))
+        height, width = record.size_hw
         image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
         ours = create_model("retinanet_r50", num_classes=CLASSES).eval()
         theirs = library_retinanet(min(height, width), max(height, width))
@@ -69,23 +68,18 @@ def detect(model: Any, image: Tensor) -> Any:
 
 
 def library_retinanet(shortest: int, longest: int) -> RetinaNet:
-    body = resnet_fpn_backbone(
-        backbone_name="resnet50",
-        weights=None,
-        returned_layers=[2, 3, 4],
-        extra_blocks=LastLevelP6P7(2048, 256),
-    )
+    body = pyramid(LastLevelP6P7(2048, 256))
     return RetinaNet(body, CLASSES, min_size=shortest, max_size=longest, detections_per_img=100)
 
 
 def library_fcos(shortest: int, longest: int) -> FCOS:
-    body = resnet_fpn_backbone(
-        backbone_name="resnet50",
-        weights=None,
-        returned_layers=[2, 3, 4],
-        extra_blocks=LastLevelP6P7(256, 256),
-    )
-    return FCOS(body, CLASSES, min_size=shortest, max_size=longest)
+    return FCOS(pyramid(LastLevelP6P7(256, 256)), CLASSES, min_size=shortest, max_size=longest)
+
+
+def pyramid(coarse_levels: LastLevelP6P7) -> nn.Module:
+    levels = {"returned_layers": [2, 3, 4], "extra_blocks": coarse_levels}
+    body: nn.Module = resnet_fpn_backbone(backbone_name="resnet50", weights=None, **levels)
+    return body
 
 
 def logits_apart(ours: Any, theirs: Any, image: Tensor) -> float:
@@ -109,14 +103,6 @@ def _renamed(name: str) -> str:
 
 def _num_boxes(answer: Any) -> int:
     return len(answer[0]["boxes"] if isinstance(answer[0], dict) else answer[0].boxes_xyxy)
-
-
-def _options() -> argparse.Namespace:
-    options = parser(__doc__, rounds=3)
-    options.add_argument("--size", help="height x width in pixels (default 800x1333, quick 256x320)")
-    parsed = options.parse_args()
-    parsed.size = parsed.size or ("256x320" if parsed.quick else "800x1333")
-    return parsed
 
 
 if __name__ == "__main__":

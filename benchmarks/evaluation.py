@@ -61,9 +61,9 @@ def peers(
     record: Recording, lists: Lists, protocol: Protocol, wanted: set[str]
 ) -> dict[str, Callable[[], dict[str, float]]]:
     calls: dict[str, Callable[[], dict[str, float]]] = {}
-    if "pycocotools" in wanted and (library := record.peer("pycocotools.cocoeval")):
-        truth, judge = record.peer("pycocotools.coco"), library.COCOeval
-        calls["pycocotools"] = lambda: peer_precision(truth.COCO, judge, *lists, protocol)
+    data, judge = (record.peer(f"pycocotools.{module}") for module in ("coco", "cocoeval"))
+    if "pycocotools" in wanted and data and judge:
+        calls["pycocotools"] = lambda: peer_precision(data.COCO, judge.COCOeval, *lists, protocol)
     if "faster-coco-eval" in wanted and (faster := record.peer("faster_coco_eval")):
         calls["faster-coco-eval"] = lambda: peer_precision(faster.COCO, faster.COCOeval_faster, *lists, protocol)
     return calls
@@ -83,13 +83,10 @@ def time_bootstrap(record: Recording, lists: Lists, samples: int) -> None:
 
 
 def _options() -> argparse.Namespace:
-    options = parser(__doc__, rounds=3)
-    for name, value in {"images": 500, "detections": 1500, "objects": 150, "peer-images": 25, "bootstrap": 0}.items():
+    options = parser(__doc__, rounds=3, images=(500, 12), peer_images=(25, 12))
+    for name, value in {"detections": 1500, "objects": 150, "bootstrap": 0}.items():
         options.add_argument(f"--{name}", type=int, default=value)
-    parsed = options.parse_args()
-    if parsed.quick:
-        parsed.images = parsed.peer_images = 12
-    return parsed
+    return options.parse_args()
 
 
 def first_images(

@@ -107,10 +107,10 @@ def grow_objects(record: Recording) -> None:
 def score_objects(record: Recording, objects: int) -> None:
     lists = crowded_images(SCORED_IMAGES, 2 * objects, objects)
     protocol = load_protocol("aitod")
-    calls = {"smidgen": lambda: score(*lists, without_olrp(protocol))}
+    ours: dict[str, Callable[[], Any]] = {"smidgen": lambda: score(*lists, without_olrp(protocol))}
     # pycocotools takes seconds for every image of thousands of boxes.
     wanted = {"faster-coco-eval"} | ({"pycocotools"} if objects <= 1000 else set())
-    calls = peers(record, lists, protocol, wanted) | calls
+    calls = peers(record, lists, protocol, wanted) | ours
     title = f"scoring {SCORED_IMAGES} images of {objects} objects"
     record.measure(title, calls, against="smidgen", at=("scored_objects", objects))
 

@@ -32,8 +32,7 @@ Answer = tuple[Tensor, Tensor]
 def main() -> None:
     options = _options()
     with recording(__file__, options) as record:
-        height, width = map(int, options.size.split("x"))
-        images = ImageBatch.collate([torch.randn(3, height, width)])
+        images = ImageBatch.collate([torch.randn(3, *record.size_hw)])
         peer = None if options.no_peer else library_model(record)
         model = create_model(f"{SYSTEM}_r50", num_classes=91).eval() if peer is None else converted(peer)
         variants = our_variants(model, images)
@@ -88,12 +87,9 @@ def library_answer(model: nn.Module, images: ImageBatch) -> Answer:
 
 
 def _options() -> argparse.Namespace:
-    options = parser(__doc__, rounds=3)
-    options.add_argument("--size", help="height x width in pixels (default 800x1333, quick 128x160)")
+    options = parser(__doc__, rounds=3, size=("800x1333", "128x160"))
     options.add_argument("--no-peer", action="store_true", help="our variants alone")
-    parsed = options.parse_args()
-    parsed.size = parsed.size or ("128x160" if parsed.quick else "800x1333")
-    return parsed
+    return options.parse_args()
 
 
 if __name__ == "__main__":

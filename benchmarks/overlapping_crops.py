@@ -4,7 +4,7 @@ The strip layers of Strip-MLP-T, stage by stage, on the maps of an 800 x 1333 im
 patch after the other through the layers and adds it in its place; both are checked to give the same answer before they
 are timed.
 
-    python benchmarks/overlapping_crops.py [--size-px 800 1333] [--rounds 5] [--device cpu] [--quick]
+    python benchmarks/overlapping_crops.py [--size 800x1333] [--rounds 5] [--device cpu] [--quick]
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from smidgen.nn.strip_mixing import StripBlock
 def main() -> None:
     options = _options()
     with recording(__file__, options) as record:
-        height, width = options.size_px
+        height, width = record.size_hw
         for stage in range(4):
             measure_stage(record, stage, (height // STRIDES[stage], width // STRIDES[stage]), options)
 
@@ -75,13 +75,10 @@ def patch_by_patch(block: StripBlock, features: Tensor) -> Tensor:
 
 
 def _options() -> argparse.Namespace:
-    options = parser(__doc__, rounds=5)
-    options.add_argument("--size-px", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="default 800 1333")
+    options = parser(__doc__, rounds=5, size=("800x1333", "320x448"))
     options.add_argument("--images", type=int, default=1)
     options.add_argument("--device", default="cpu")
-    parsed = options.parse_args()
-    parsed.size_px = parsed.size_px or ((320, 448) if parsed.quick else (800, 1333))
-    return parsed
+    return options.parse_args()
 
 
 if __name__ == "__main__":

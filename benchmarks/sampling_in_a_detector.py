@@ -8,7 +8,6 @@ roundings; how far, and how many queries start at the same tokens, is printed. -
 
 from __future__ import annotations
 
-import argparse
 import copy
 from functools import partial
 from typing import Any
@@ -24,15 +23,15 @@ from smidgen.nn.deformable_attention import DeformableAttention, SamplingMethod
 
 @torch.inference_mode()
 def main() -> None:
-    options = _options()
+    models = ("salience_detr_r50", "salience_detr_nano")
+    options = parser(__doc__, rounds=3, size=("800x1333", "256x320"), model=models).parse_args()
     with recording(__file__, options) as record:
-        height, width = map(int, options.size.split("x"))
-        images = random_image((height, width), torch.device("cpu"))
+        images = random_image(record.size_hw, torch.device("cpu"))
         model = create_model(options.model, num_classes=91, parity=True).eval()
-        models = {"grid_sample": sampling_with(model, "grid_sample"), "auto": model}
-        calls = {name: partial(each, images) for name, each in models.items()}
+        ways = {"grid_sample": sampling_with(model, "grid_sample"), "auto": model}
+        calls = {name: partial(way, images) for name, way in ways.items()}
         measured = record.measure(f"{options.model}, {options.size}", calls, against="grid_sample", memory=True)
-        record.count("answers apart", **apart(*(measured.answers[name] for name in models)))
+        record.count("answers apart", **apart(*measured.answers.values()))
 
 
 def sampling_with(model: nn.Module, method: SamplingMethod) -> nn.Module:
@@ -51,16 +50,6 @@ def apart(one: Any, other: Any) -> dict[str, float]:
         "boxes": (one.final.boxes_cxcywh - other.final.boxes_cxcywh).abs().max().item(),
         "same_start": (one.token_index == other.token_index).double().mean().item(),
     }
-
-
-def _options() -> argparse.Namespace:
-    options = parser(__doc__, rounds=3)
-    options.add_argument("--size", help="height x width in pixels (default 800x1333, quick 256x320)")
-    options.add_argument("--model", help="default salience_detr_r50, quick salience_detr_nano")
-    parsed = options.parse_args()
-    parsed.size = parsed.size or ("256x320" if parsed.quick else "800x1333")
-    parsed.model = parsed.model or ("salience_detr_nano" if parsed.quick else "salience_detr_r50")
-    return parsed
 
 
 if __name__ == "__main__":

@@ -60,12 +60,11 @@ class EncoderOfNoise(nn.Module):
 def main() -> None:
     options = _options()
     with recording(__file__, options) as record:
-        height, width = (int(side) // (4 if options.quick else 1) for side in options.size.split("x"))
         for name in ("dino_5scale_nano",) if options.quick else ENCODERS:
             if options.detectors:
-                count_detectors(record, name, (height, width))
+                count_detectors(record, name, record.size_hw)
             else:
-                measure_encoders(record, name, ENCODERS[name], (height, width))
+                measure_encoders(record, name, ENCODERS[name], record.size_hw)
 
 
 def measure_encoders(record: Recording, name: str, layers: int, size_hw: tuple[int, int]) -> None:
@@ -122,8 +121,7 @@ def _num_tokens(memory: Memory) -> int:
 
 
 def _options() -> argparse.Namespace:
-    options = parser(__doc__, rounds=5)
-    options.add_argument("--size", default="800x1333", help="height x width in pixels")
+    options = parser(__doc__, rounds=5, size=("800x1333", "200x333"))
     options.add_argument("--detectors", action="store_true")
     return options.parse_args()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -60,8 +61,7 @@ def draw(results: Path) -> None:
     for name, panels in PICTURES.items():
         curves = [curves_of(measurements, panel) for panel in panels]
         if all(curves):
-            picture = figure_of(panels, curves)
-            write_atomically(IMAGES / name, lambda partial, picture=picture: picture.savefig(partial, format="png"))
+            write_atomically(IMAGES / name, partial(figure_of(panels, curves).savefig, format="png"))
             print(f"drawn: {name}")
 
 
@@ -69,8 +69,10 @@ def curves_of(measurements: list[dict[str, Any]], panel: Panel) -> dict[str, Cur
     """Of every variant, its values of all rounds at every place of the axis, in order."""
     curves: dict[str, Curve] = defaultdict(list)
     for measured in measurements:
-        place = (measured["at"] or {}).get(panel.axis)
-        for variant in measured["variants"] if place is not None else ():
+        if panel.axis not in (measured["at"] or {}):
+            continue
+        place: float = measured["at"][panel.axis]
+        for variant in measured["variants"]:
             values = [variant["peak_mib"]] if panel.memory else variant["seconds"]
             share = place if panel.per_image else 1
             curves[variant["name"]].append((place, [value / share for value in values]))

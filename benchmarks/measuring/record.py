@@ -26,15 +26,25 @@ RESULTS = Path(__file__).parents[1] / "results"
 PEERS = ("transformers", "onnxruntime", "openvino", "pycocotools", "faster-coco-eval", "sahi", "scipy")
 
 
-def parser(docstring: str | None, *, rounds: int) -> argparse.ArgumentParser:
-    """Options that every benchmark has; its own are added to it."""
+def parser(docstring: str | None, *, rounds: int, **full_and_quick: tuple[Any, Any]) -> argparse.ArgumentParser:
+    """Options that every benchmark has, and those with one default for a full run and another for a quick one."""
     options = argparse.ArgumentParser(description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--quick", action="store_true", help="one round of something small; nothing is written")
-    options.add_argument("--rounds", type=int, help=f"that count (default {rounds}, 1 if quick)")
     options.add_argument(
         "--out", type=Path, help="JSON file of the results (default: benchmarks/results, if not quick)"
     )
-    options.set_defaults(full_rounds=rounds)
+    defaults = {"rounds": (rounds, 1), **full_and_quick}
+    for name, (full, quick) in defaults.items():
+        options.add_argument(f"--{name.replace('_', '-')}", type=type(full), help=f"default {full}, quick {quick}")
+    options.set_defaults(full_and_quick=defaults)
+    return options
+
+
+def settle(options: argparse.Namespace) -> argparse.Namespace:
+    """Give what was not asked for its default of a full or a quick run."""
+    for name, defaults in options.full_and_quick.items():
+        if getattr(options, name) is None:
+            setattr(options, name, defaults[options.quick])
     return options
 
 
@@ -42,8 +52,8 @@ class Recording:
     """Measurements of one run, printed as they come."""
 
     def __init__(self, name: str, options: argparse.Namespace) -> None:
-        self.name, self.options = name, options
-        self.rounds: int = options.rounds or (1 if options.quick else options.full_rounds)
+        self.name, self.options = name, settle(options)
+        self.rounds: int = options.rounds
         self.machine = describe_machine() | {"bfloat16": bfloat16_instructions(), "peers": _versions(PEERS)}
         self.measurements: list[Measurement] = []
         self.counted: list[dict[str, Any]] = []
@@ -73,12 +83,18 @@ class Recording:
             print(f"absent: {package} ({error}); `make bench` installs it", flush=True)
             return None
 
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """`--size` as (height, width) in pixels."""
+        height, width = (int(side) for side in self.options.size.split("x"))
+        return height, width
+
     def to_json(self) -> dict[str, Any]:
         """Ready for json.dumps."""
         settings = {key: str(each) if isinstance(each, Path) else each for key, each in vars(self.options).items()}
         return {
             "benchmark": self.name,
-            "settings": {key: each for key, each in settings.items() if key not in ("full_rounds", "out")},
+            "settings": {key: each for key, each in settings.items() if key not in ("full_and_quick", "out")},
             "machine": self.machine,
             "absent_peers": self.absent,
             "measurements": [each.to_json() for each in self.measurements],

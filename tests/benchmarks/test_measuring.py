@@ -14,7 +14,7 @@ import torch
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from measuring import Measurement, VariantTimes, measure, parser, peak_mib, recording  # noqa: E402
+from measuring import Measurement, Recording, VariantTimes, measure, parser, peak_mib, recording  # noqa: E402
 
 
 def times(name: str, *seconds: float, peak: float | None = None) -> VariantTimes:
@@ -82,6 +82,14 @@ def test_full_run_has_its_rounds_and_a_quick_one_has_one(tmp_path: Path) -> None
     for words, rounds in ((out, 5), (["--quick", *out], 1), (["--quick", "--rounds", "2", *out], 2)):
         with recording("work.py", options(*words)) as record:
             assert record.rounds == rounds
+
+
+def test_option_has_one_default_for_a_full_run_and_one_for_a_quick() -> None:
+    sized = parser("What it does.", rounds=5, size=("800x1333", "64x96"), peer_images=(25, 3))
+    for words, size_hw, images in (([], (800, 1333), 25), (["--quick"], (64, 96), 3), (["--size", "8x9"], (8, 9), 25)):
+        record = Recording("work", sized.parse_args(words))
+        assert record.size_hw == size_hw
+        assert record.options.peer_images == images
 
 
 def test_results_are_kept_whole(tmp_path: Path) -> None:
