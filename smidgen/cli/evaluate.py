@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smidgen.cli.detector import Optimized, load_detector
+from smidgen.cli.detector import Compiled, Optimized, load_detector
 from smidgen.cli.options import AsJson, BatchSize, Data, Device, Run, chosen_device
 from smidgen.cli.output import Result, say
 from smidgen.cli.progress import Progress
@@ -28,6 +28,7 @@ def evaluate(
     batch_size: BatchSize = 2,
     device: Device = "auto",
     optimized: Optimized = None,
+    compiled: Compiled = False,
     as_json: AsJson = False,
 ) -> Result:
     """Judge a model on a split: figures by class and by object size; writes predictions.json and evaluation.json."""
@@ -37,7 +38,7 @@ def evaluate(
     from smidgen.recipes.running import judge
 
     load_protocol(protocol)
-    model = load_detector(run, chosen_device(device), optimized)
+    model = load_detector(run, chosen_device(device), optimized, compiled)
     dataset = open_dataset(data, split)
     say(f"{dataset.layout}: {len(dataset)} images of {dataset.split}")
     for line in dataset.notes.lines():

@@ -15,6 +15,7 @@ from smidgen.evaluation.evaluation import Evaluation
 from smidgen.evaluation.model_state import device_of, evaluating
 from smidgen.evaluation.protocol import Protocol, load_protocol
 from smidgen.evaluation.scoring import score
+from smidgen.inference import OptimizedDetector
 from smidgen.structures import Classes, Detections, Preprocessing, Target
 
 
@@ -91,6 +92,7 @@ def settings_of_model(model: nn.Module, dataset: DetectionDataset, seen: set[int
     class_ids = ids_in_dataset(classes, dataset.classes)
     return {
         "model": str(getattr(model, "name", type(model).__name__)),
+        "optimized": model.optimization.to_json() if isinstance(model, OptimizedDetector) else None,
         "split": dataset.split,
         "preprocessing": asdict(preprocessing),  # type: ignore[arg-type]
         "skipped": [str(record.file) for record in dataset.records if record.image_id not in seen],

@@ -53,3 +53,10 @@ def _said(rule: str, value: Any) -> str:
     if rule == "least_height_px":
         return f"objects of at most {value:g} px height are ignored"
     return WORDS.get(rule, {}).get(str(value), f"{rule}: {value}")
+
+
+def optimization_in_words(optimized: Mapping[str, Any]) -> str:
+    """What `smidgen.optimize` did to the model whose figures these are."""
+    compiled = f", compiled by {optimized['compile']}" if optimized["compile"] else ""
+    padded = f", canvases padded to multiples of {optimized['bucket_px']} px" if optimized["bucket_px"] else ""
+    return f"model optimized: {optimized['dtype']}{compiled}{padded}"

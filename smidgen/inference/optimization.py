@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
@@ -41,13 +42,17 @@ MOST_COMPILATIONS = 64
 
 
 def optimize(
-    model: nn.Module, dtype: NumberFormat = "fp32", compile: bool | str = False, *, bucket_px: int | None = None
+    model: nn.Module,
+    dtype: NumberFormat = "fp32",
+    compile: bool | str | Callable[..., Any] = False,
+    *,
+    bucket_px: int | None = None,
 ) -> OptimizedDetector:
     """A detector that answers as `model` within the bounds above, for the device that `model` is on.
 
     dtype: "bf16" computes convolutions and products in bfloat16 and pays where the processor knows it (else a warning
-    is logged); answers are float32 either way. compile: torch.compile backbone and neck (True, or the name of one of
-    torch's backends); the first image of every canvas size then takes a minute or more, so canvases are padded to
+    is logged); answers are float32 either way. compile: torch.compile backbone and neck (True, or one of torch's
+    backends or its name); the first image of every canvas size then takes a minute or more, so canvases are padded to
     multiples of `bucket_px` (None: 64 if compiled, else no padding). `model` stays as it is and may be trained on; the
     result shares the memory of weights that did not change, so optimize again after training.
     Raises ValueError for a model in training mode, and for settings that are not offered.
@@ -60,24 +65,41 @@ def optimize(
     if compile:
         bucket_px = bucket_px or COMPILED_BUCKET_PX
         _compile(copy, "inductor" if compile is True else compile)
-    return OptimizedDetector(copy, dtype, bucket_px)
+    return OptimizedDetector(copy, Optimization(dtype, _backend_name(compile), bucket_px))
+
+
+@dataclass(frozen=True, slots=True)
+class Optimization:
+    """How an optimized detector computes, which its figures must say: evaluation.json has it under settings.optimized.
+
+    compile: torch's backend, None = not compiled. bucket_px: canvases are padded to multiples of it, None = not at all.
+    """
+
+    dtype: NumberFormat
+    compile: str | None
+    bucket_px: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Ready for json.dumps."""
+        return asdict(self)
 
 
 class OptimizedDetector(nn.Module):
-    """`detector`, a copy rewritten by `optimize`, computed in `dtype` on canvases of multiples of `bucket_px`."""
+    """`detector`, a copy rewritten by `optimize`, computed as `optimization` says."""
 
-    def __init__(self, detector: Any, dtype: NumberFormat, bucket_px: int | None = None) -> None:
+    def __init__(self, detector: Any, optimization: Optimization) -> None:
         super().__init__()
         self.name, self.config, self.classes = detector.name, detector.config, detector.classes
         self.preprocessing = detector.preprocessing
-        self.detector, self.dtype, self.bucket_px = detector, dtype, bucket_px
+        self.detector, self.optimization = detector, optimization
         self.training = False
         self.register_state_dict_pre_hook(refuse_to_be_saved)
 
     def forward(self, images: ImageBatch) -> Any:
         """The model's output, in float32."""
-        images = images if self.bucket_px is None else in_bucket(images, self.bucket_px)
-        with _computing_in(self.dtype, images.pixels.device):
+        bucket_px = self.optimization.bucket_px
+        images = images if bucket_px is None else in_bucket(images, bucket_px)
+        with _computing_in(self.optimization.dtype, images.pixels.device):
             return as_float32(self.detector(images))
 
     def detect(self, images: ImageBatch, original_hw: Sequence[tuple[int, int]]) -> list[Detections]:
@@ -100,9 +122,15 @@ def _computing_in(dtype: NumberFormat, device: torch.device) -> contextlib.Abstr
     return torch.autocast(device.type, dtype=torch.bfloat16) if dtype == "bf16" else contextlib.nullcontext()
 
 
-def _compile(detector: Any, backend: str) -> None:
+def _compile(detector: Any, backend: str | Callable[..., Any]) -> None:
     for stage in (detector.backbone, detector.neck):
         stage.compile(backend=backend, dynamic=False, **_compilations())
+
+
+def _backend_name(compile: bool | str | Callable[..., Any]) -> str | None:
+    if callable(compile):
+        return getattr(compile, "__name__", type(compile).__name__)
+    return "inductor" if compile is True else compile or None
 
 
 def _compilations() -> dict[str, int]:

@@ -14,6 +14,7 @@ from smidgen.checkpoints import save
 from smidgen.inference import OptimizedDetector, optimize
 from smidgen.inference import optimization as module
 from smidgen.inference.bfloat16 import warn_where_slow
+from smidgen.inference.optimization import Optimization
 from smidgen.inference.shape_buckets import in_bucket
 from smidgen.models import create_model
 from smidgen.nn.folded_batch_norm import BATCH_NORMS
@@ -191,8 +192,9 @@ def test_alike_sizes_are_compiled_once(model: nn.Module) -> None:
         compiled.append(graph)
         return graph
 
-    fast = optimize(model, compile=backend)  # type: ignore[arg-type]
-    assert isinstance(fast, OptimizedDetector) and fast.bucket_px == module.COMPILED_BUCKET_PX
+    fast = optimize(model, compile=backend)
+    assert isinstance(fast, OptimizedDetector)
+    assert fast.optimization == Optimization("fp32", "backend", module.COMPILED_BUCKET_PX)
     images = [ImageBatch.collate([torch.randint(0, 256, (3, *hw), dtype=torch.uint8)]) for hw in ((60, 50), (64, 33))]
     found = fast(images[0])
     graphs = len(compiled)
