@@ -27,7 +27,7 @@ class TimmBackbone(nn.Module):
 
     frozen_stages: with norm="frozen", how many of the network's stages, counted as in timm's `feature_info` (in a
     ResNet the stem is the first), receive no gradient.
-    options: passed to timm.create_model, but `num_groups` (of group norms) and `stride_in_1x1` (True: bottlenecks have
+    options: passed to timm.create_model, but `num_groups` (of group norms, if asked for) and `stride_in_1x1` (True: bottlenecks have
     their stride in the first convolution, as Caffe's weights want it). pretrained: ask timm for weights (needs the
     network).
     """
@@ -100,8 +100,9 @@ def _create(name: str, norm: Norm, pretrained: bool, options: dict[str, Any]) ->
         raise ValueError(
             f"expected a model name of timm, got {name!r}; see timm.list_models(); change model.backbone.name"
         )
+    num_groups = options.pop("num_groups", 8)
     if norm == "group":
-        options["norm_layer"] = partial(GroupNorm, num_groups=options.pop("num_groups", 8))
+        options["norm_layer"] = partial(GroupNorm, num_groups=num_groups)
     stride_in_1x1 = options.pop("stride_in_1x1", False)
     try:
         body: nn.Module = timm.create_model(name, features_only=True, pretrained=pretrained, **options)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from smidgen.features.timm_backbone import TimmBackbone
+from smidgen.features.timm_backbone import Norm, TimmBackbone
+from smidgen.nn.valid_cells import GroupNorm
 
 FROZEN = {
     ("resnet10t", 1): {"conv1"},
@@ -35,3 +36,11 @@ def test_no_stage_is_frozen_where_none_is_asked_for_or_norms_are_trained() -> No
 def test_stages_that_cannot_be_found_are_named() -> None:
     with torch.device("meta"), pytest.raises(ValueError, match=r"found no stage1, stem; .*frozen_stages=0"):
         TimmBackbone("hrnet_w18_small", (4, 8, 16), frozen_stages=2)
+
+
+@pytest.mark.parametrize("norm", ["frozen", "batch"])
+def test_groups_are_no_matter_of_other_norms(norm: Norm) -> None:
+    """`--set model.backbone.norm=batch` of a size that has group norms."""
+    with torch.device("meta"):
+        body = TimmBackbone("resnet10t", norm=norm, options={"num_groups": 4}).body
+    assert not any(isinstance(module, GroupNorm) for module in body.modules())
