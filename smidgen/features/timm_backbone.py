@@ -27,9 +27,9 @@ class TimmBackbone(nn.Module):
 
     frozen_stages: with norm="frozen", how many of the network's stages, counted as in timm's `feature_info` (in a
     ResNet the stem is the first), receive no gradient.
-    options: passed to timm.create_model, but `num_groups` (of group norms, if asked for) and `stride_in_1x1` (True: bottlenecks have
-    their stride in the first convolution, as Caffe's weights want it). pretrained: ask timm for weights (needs the
-    network).
+    options: passed to timm.create_model, but `num_groups` (of group norms, if asked for) and `stride_in_1x1` (True:
+    bottlenecks have their stride in the first convolution, as Caffe's weights want it). pretrained: ask timm for
+    weights (needs the network).
     """
 
     def __init__(
