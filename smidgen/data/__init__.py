@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from smidgen.data.augmentation import Augmentation
+from smidgen.data.tiled_training import TilingConfig
 
 if TYPE_CHECKING:
     from smidgen.data.dataset import DetectionDataset as DetectionDataset
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from smidgen.data.sample_pictures import draw_samples as draw_samples
     from smidgen.data.sliding_windows import Tiling as Tiling
     from smidgen.data.soda_tiling import tile_dataset as tile_dataset
+    from smidgen.data.tiled_dataset import TiledDataset as TiledDataset
     from smidgen.data.writing import write_dataset as write_dataset
 
 # Public name -> module that defines it, imported on first use: the command line reads `Augmentation` without torch.
@@ -27,6 +29,7 @@ _PUBLIC: dict[str, str] = {
     "DatasetNotes": "smidgen.data.notes",
     "DetectionDataset": "smidgen.data.dataset",
     "Record": "smidgen.data.dataset",
+    "TiledDataset": "smidgen.data.tiled_dataset",
     "Tiling": "smidgen.data.sliding_windows",
     "UnreadableImageError": "smidgen.data.image_files",
     "draw_samples": "smidgen.data.sample_pictures",
@@ -39,7 +42,7 @@ _PUBLIC: dict[str, str] = {
     "write_dataset": "smidgen.data.writing",
 }
 
-__all__ = ["Augmentation", *sorted(_PUBLIC)]
+__all__ = ["Augmentation", "TilingConfig", *sorted(_PUBLIC)]
 
 
 def __getattr__(name: str) -> Any:

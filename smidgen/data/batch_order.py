@@ -26,7 +26,11 @@ class SampleKey:
 
 @dataclass(frozen=True, slots=True)
 class BatchOrder:
-    """aspect_ratios: width / height of each image; None = shapes do not matter. batch_size: per rank."""
+    """aspect_ratios: width / height of each image; None = shapes do not matter. batch_size: per rank.
+
+    sources: the image that each sample is cut from; the samples of `mixed` images are shuffled together, then those of
+    the next, so that an image is decoded once and not for every sample. None = each sample is an image.
+    """
 
     count: int
     batch_size: int
@@ -34,6 +38,8 @@ class BatchOrder:
     aspect_ratios: npt.NDArray[np.float64] | None = None
     rank: int = 0
     world_size: int = 1
+    sources: npt.NDArray[np.int64] | None = None
+    mixed: int = 1
 
     def __len__(self) -> int:
         """Batches per rank: the last incomplete one is left out unless it is the only one."""
@@ -58,7 +64,7 @@ class BatchOrder:
 
     def _order(self, epoch: int) -> list[int]:
         rng = np.random.default_rng([_ORDER_STREAM, self.seed, epoch])
-        order = rng.permutation(self.count)
+        order = rng.permutation(self.count) if self.sources is None else _by_source(self.sources, self.mixed, rng)
         if self.aspect_ratios is not None and self.count > self._global_size:
             order = self._grouped(order, self.aspect_ratios, rng)
         return [int(index) for index in order]
@@ -83,6 +89,11 @@ def sample_generator(seed: int, key: SampleKey) -> np.random.Generator:
 def batch_generator(seed: int, key: SampleKey) -> np.random.Generator:
     """The random stream that all samples of a batch share, over all ranks."""
     return np.random.default_rng([_BATCH_STREAM, seed, key.epoch, key.step])
+
+
+def _by_source(sources: npt.NDArray[np.int64], mixed: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    place = rng.permutation(int(sources.max(initial=-1)) + 1)[sources]
+    return np.lexsort((rng.random(len(sources)), place // mixed))
 
 
 def _by_shape(chunk: npt.NDArray[np.int64], aspect_ratios: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

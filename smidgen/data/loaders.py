@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
@@ -18,11 +20,14 @@ from smidgen.data.dataset import DetectionDataset
 from smidgen.data.geometry import resize
 from smidgen.data.image_files import UnreadableImageError
 from smidgen.data.sample import Sample, load_sample
+from smidgen.data.tiled_dataset import TiledDataset
 from smidgen.structures import ImageBatch, Preprocessing, Target
 
 logger = logging.getLogger(__name__)
 
 Batch = tuple[ImageBatch, tuple[Target, ...]]
+
+BATCHES_AHEAD = 4  # of each worker: large and small images take turns, and a large one must not be waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,15 @@ class Loaded:
     batch: Batch | None
     problems: tuple[str, ...] = ()
     vanished: int = 0
+
+    def pin_memory(self) -> Loaded:
+        """The same with the batch in pinned memory, from which a GPU takes it without being waited for. torch's loader
+        calls this in a thread of its own.
+        """
+        if self.batch is None:
+            return self
+        images, targets = self.batch
+        return replace(self, batch=(images.pin_memory(), tuple(target.pin_memory() for target in targets)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +57,39 @@ class LoadedSample:
     problems: tuple[str, ...] = ()
 
 
+class EpochImages(Protocol):
+    """What the samples of one epoch are made of: images, or tiles of images."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def sources(self) -> npt.NDArray[np.int64] | None:
+        """As in `BatchOrder`."""
+
+    def load(self, row: int) -> Sample:
+        """One of them as it is on disk. Raises UnreadableImageError."""
+
+
+@dataclass(frozen=True, slots=True)
+class WholeImages:
+    """The images of a data set, the same in every epoch."""
+
+    dataset: DetectionDataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    @property
+    def sources(self) -> None:
+        """Each is an image."""
+
+    def load(self, row: int) -> Sample:
+        """The image and its objects. Raises UnreadableImageError."""
+        return load_sample(self.dataset.records[row])
+
+
 def training_loader(
-    dataset: DetectionDataset,
+    dataset: DetectionDataset | TiledDataset,
     *,
     preprocessing: Preprocessing,
     augmentation: Augmentation,
@@ -53,17 +98,24 @@ def training_loader(
     workers: int = 0,
     rank: int = 0,
     world_size: int = 1,
+    pin_memory: bool = False,
 ) -> TrainingLoader:
-    """Endless in epochs: `set_epoch(n)`, then iterate. batch_size: images per rank.
+    """Endless in epochs: `set_epoch(n)`, then iterate. batch_size: images per rank. workers: processes that make
+    batches ahead. pin_memory: for a GPU.
 
     The last incomplete batch is left out, unless the whole set is smaller than one. Unreadable images are reported once
-    and replaced by the next readable one.
+    and replaced by the next readable one. Tiles are not grouped by shape, since nearly all of them are alike.
     """
     _require_batches(dataset, batch_size, workers)
-    aspect_ratios = _aspect_ratios(dataset) if augmentation.group_by_aspect else None
-    order = BatchOrder(len(dataset), batch_size, seed, aspect_ratios, rank, world_size)
-    samples = TrainingSamples(dataset, preprocessing, augmentation, seed)
-    return TrainingLoader(order, samples, preprocessing.pad_multiple, workers)
+    samples = partial(TrainingSamples, preprocessing=preprocessing, augmentation=augmentation, seed=seed)
+    order = BatchOrder(len(dataset), batch_size, seed, rank=rank, world_size=world_size)
+    if isinstance(dataset, TiledDataset):
+        order = replace(order, mixed=dataset.config.mixed_images)
+        return TrainingLoader(order, lambda n: samples(dataset.epoch(n, seed)), preprocessing.pad_multiple, workers)
+    if augmentation.group_by_aspect:
+        order = replace(order, aspect_ratios=_aspect_ratios(dataset))
+    whole = samples(WholeImages(dataset))
+    return TrainingLoader(order, lambda _: whole, preprocessing.pad_multiple, workers)
 
 
 def evaluation_loader(
@@ -76,12 +128,15 @@ def evaluation_loader(
 
 @dataclass(slots=True)
 class TrainingLoader:
-    """Iterable of (images, targets) with uint8 pixels. vanished_boxes: boxes that rounding left without area so far."""
+    """Iterable of (images, targets) with uint8 pixels. samples: by epoch. vanished_boxes: boxes that rounding left
+    without area so far.
+    """
 
     order: BatchOrder
-    samples: TrainingSamples
+    samples: Callable[[int], TrainingSamples]
     pad_multiple: int
     workers: int
+    pin_memory: bool = False
     current_epoch: int = 0
     vanished_boxes: int = 0
     reported: set[str] = field(default_factory=set)
@@ -99,8 +154,10 @@ class TrainingLoader:
 
     def iterate(self, start_step: int = 0) -> Iterator[Batch]:
         """The batches of the current epoch from `start_step` on, exactly as an unbroken epoch gives them."""
-        batches = self.order.epoch(self.current_epoch)[start_step:]
-        for loaded in _load(self.samples, batches, self.pad_multiple, self.workers):
+        samples = self.samples(self.current_epoch)
+        order = replace(self.order, sources=samples.images.sources)
+        batches = order.epoch(self.current_epoch)[start_step:]
+        for loaded in _load(samples, batches, self.pad_multiple, self.workers, self.pin_memory):
             self.vanished_boxes += loaded.vanished
             _report(loaded.problems, self.reported)
             if loaded.batch is not None:
@@ -132,9 +189,9 @@ class EvaluationLoader:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSamples:
-    """Augmented samples by key."""
+    """Augmented samples of an epoch, by key."""
 
-    dataset: DetectionDataset
+    images: EpochImages
     preprocessing: Preprocessing
     augmentation: Augmentation
     seed: int
@@ -143,22 +200,22 @@ class TrainingSamples:
         """The sample of this key; where its image cannot be read, of the next readable image."""
         problems: list[str] = []
         load = partial(self._load_next_readable, problems=problems)
-        augmenter = Augmenter(self.augmentation, self.preprocessing, load, len(self.dataset))
+        augmenter = Augmenter(self.augmentation, self.preprocessing, load, len(self.images))
         sample_rng, batch_rng = sample_generator(self.seed, key), batch_generator(self.seed, key)
         shape_rng = batch_rng if self.augmentation.shapes_per == "batch" else sample_rng
         sample = augmenter(key.index, key.epoch, shape_rng, sample_rng)
         return LoadedSample(sample, sample.target(), tuple(problems))
 
     def _load_next_readable(self, index: int, problems: list[str]) -> Sample:
-        for offset in range(len(self.dataset)):
+        for offset in range(len(self.images)):
             try:
-                return load_sample(self.dataset.records[(index + offset) % len(self.dataset)])
+                return self.images.load((index + offset) % len(self.images))
             except UnreadableImageError as error:
                 problems.append(str(error))
-        raise ValueError(f"none of the {len(self.dataset)} images can be read; the first problem: {problems[0]}")
+        raise ValueError(f"none of the {len(self.images)} images can be read; the first problem: {problems[0]}")
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self.images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +240,11 @@ class EvaluationSamples:
 
 
 def _load(
-    samples: TrainingSamples | EvaluationSamples, batches: Sequence[Sequence[object]], pad_multiple: int, workers: int
+    samples: TrainingSamples | EvaluationSamples,
+    batches: Sequence[Sequence[object]],
+    pad_multiple: int,
+    workers: int,
+    pin_memory: bool = False,
 ) -> Iterator[Loaded]:
     """Batches in order, made by this process or by workers."""
     collate = partial(_collate, pad_multiple=pad_multiple)
@@ -195,6 +256,8 @@ def _load(
         batch_sampler=batches,  # type: ignore[arg-type]
         collate_fn=collate,
         num_workers=workers,
+        prefetch_factor=BATCHES_AHEAD if workers else None,
+        pin_memory=pin_memory,
         generator=generator,
     )
     return iter(loader)
@@ -221,7 +284,7 @@ def _aspect_ratios(dataset: DetectionDataset) -> np.ndarray:
     return np.array([record.size_hw[1] / record.size_hw[0] for record in dataset.records])
 
 
-def _require_batches(dataset: DetectionDataset, batch_size: int, workers: int) -> None:
+def _require_batches(dataset: DetectionDataset | TiledDataset, batch_size: int, workers: int) -> None:
     if len(dataset) == 0:
         raise ValueError("expected a dataset with at least one image, got an empty one")
     if batch_size < 1 or workers < 0:

@@ -50,12 +50,22 @@ class Sample:
 
 def load_sample(record: Record) -> Sample:
     """The image and its objects as they are on disk. Raises UnreadableImageError."""
+    return sample_of(record, read_annotated(record))
+
+
+def read_annotated(record: Record) -> UInt8[Tensor, "3 H W"]:
+    """The pixels of the size that the annotations were made on. Raises UnreadableImageError for any other, too."""
     image = read_image(record.file, record.size_hw)
     height, width = int(image.shape[-2]), int(image.shape[-1])
     if (height, width) != record.size_hw:
         stated = f"{record.size_hw[1]} x {record.size_hw[0]}"
         reason = f"it is {width} x {height} px, but its annotations say {stated}; mend the annotations"
         raise UnreadableImageError(record.file, reason)
+    return image
+
+
+def sample_of(record: Record, image: UInt8[Tensor, "3 H W"]) -> Sample:
+    """The pixels with the record's objects, which are in the pixels' frame."""
     return Sample(
         image,
         torch.tensor(record.boxes_xyxy, dtype=torch.float32),

@@ -64,10 +64,10 @@ def _reach(record: Record) -> tuple[int, int]:
 
 def window_record(record: Record, window: Window, tiling: Tiling) -> Record:
     """What is annotated in a window, in its written pixels. Regions about any class are gone: they are painted."""
-    boxes, shares = _clipped(record.boxes_xyxy, window)
+    boxes, shares = clipped(record.boxes_xyxy, window)
     kept, ignored = shares > tiling.ignored_share, (shares > 0) & (shares <= tiling.ignored_share)
     about = record.region_labels
-    regions, region_shares = _clipped(record.ignore_xyxy, window)
+    regions, region_shares = clipped(record.ignore_xyxy, window)
     regions_kept = (region_shares > 0) & (about != ANY_CLASS)
     side = tiling.resized_px or tiling.window_px
     return Record(
@@ -81,7 +81,7 @@ def window_record(record: Record, window: Window, tiling: Tiling) -> Record:
     )
 
 
-def _clipped(
+def clipped(
     boxes_xyxy: npt.NDArray[np.float32], window: Window
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Boxes in the window's pixels, clipped to it, and the share of their area that is inside."""

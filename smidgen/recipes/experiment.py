@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from smidgen.checkpoints.atomic_write import write_atomically
-from smidgen.data import Augmentation
+from smidgen.data import Augmentation, TilingConfig
 from smidgen.models import configure
 from smidgen.recipes.from_scratch import default_training
 from smidgen.recipes.overrides import changed
@@ -24,7 +24,8 @@ class DataConfig:
     """Which images, and what may happen to them in training. All fields change results.
 
     path: folder or COCO json. layout: None = recognized. validation_split: None = no evaluation during training.
-    first_images: use only the first so many images of each split; None = all.
+    first_images: use only the first so many images of each split; None = all. tiling: train on tiles of the images, cut
+    while training; None = whole images.
     """
 
     path: str = ""
@@ -33,6 +34,7 @@ class DataConfig:
     validation_split: str | None = "val"
     first_images: int | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
+    tiling: TilingConfig | None = None
 
     def __post_init__(self) -> None:
         if self.first_images is not None and self.first_images < 1:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from smidgen.checkpoints import load
-from smidgen.data import DetectionDataset, objects_per_image, open_dataset
+from smidgen.data import DetectionDataset, TiledDataset, objects_per_image, open_dataset
 from smidgen.data.image_files import shown
 from smidgen.data.object_sizes import object_sides_px
 from smidgen.evaluation import bootstrap_intervals, evaluate, load_protocol
@@ -52,7 +52,8 @@ def run_experiment(
     """
     load_protocol(experiment.evaluation.protocol)  # before hours are spent
     datasets = open_datasets(experiment.data, say)
-    experiment = derived(experiment, datasets.training, say)
+    tiles = tiled(datasets.training, experiment, say)
+    experiment = derived(experiment, datasets.training if tiles is None else tiles.labels, say)
     experiment = resolved(experiment, datasets.training.classes, has_weights=resume or init is not None)
     trained_as, recall = _trained_as(experiment, datasets.validation)
     model = build(trained_as, datasets.training.classes, None if resume else init, say, fresh=not resume)
@@ -60,7 +61,7 @@ def run_experiment(
     trained = train(
         model,
         create_criterion(model),
-        datasets.training,
+        tiles or datasets.training,
         experiment.training,
         out,
         augmentation=experiment.data.augmentation,
@@ -83,6 +84,20 @@ def open_datasets(config: DataConfig, say: Say = print) -> Datasets:
     validation = training if same else _open(config, config.validation_split, say)
     _require_shared_classes(training, validation)
     return Datasets(training, validation)
+
+
+def tiled(dataset: DetectionDataset, experiment: Experiment, say: Say = print) -> TiledDataset | None:
+    """The images as tiles where the experiment asks for them, with a word on how many and how large."""
+    config = experiment.data.tiling
+    if config is None:
+        return None
+    tiles = TiledDataset(dataset, config)
+    height, width = experiment.model.preprocessing.resized_hw(config.size_px, config.size_px)
+    say(
+        f"tiles of {config.size_px} px, seen at {width} x {height} px (model.preprocessing): {tiles.num_shown} with "
+        f"objects and {tiles.num_empty} without in each epoch, of {len(dataset)} images"
+    )
+    return tiles
 
 
 def derived(experiment: Experiment, dataset: DetectionDataset, say: Say = print) -> Experiment:
