@@ -42,7 +42,7 @@ class AnchorBoxes:
     ) -> Float[Tensor, "m 4"]:
         """Boxes in xyxy pixels of the network input."""
         of_cells = self.anchors.at_cells(level, cells, stride)
-        anchors = of_cells[torch.arange(len(answer), device=answer.device), answer]
+        anchors = of_cells[torch.arange(answer.shape[0], device=answer.device), answer]
         return decode_deltas(anchors, regression)
 
 

@@ -62,12 +62,25 @@ class RegionHead(nn.Module):
 
     def _pooled(self, pyramid: FeaturePyramid, regions: Regions) -> Float[Tensor, "R C bins bins"]:
         boxes = torch.cat([regions.image[:, None].to(regions.boxes_xyxy.dtype), regions.boxes_xyxy], dim=1)
-        if not has_values(boxes):
-            return self._read(pyramid, 0, boxes)  # of the same shape, whichever level they belong to
         level = level_of(regions.boxes_xyxy, self.strides)
+        if not has_values(boxes):
+            return self._read_everywhere(pyramid, boxes, level)
         rows = [(level == index).nonzero()[:, 0] for index in range(len(self.strides))]
         pooled = torch.cat([self._read(pyramid, index, boxes[chosen]) for index, chosen in enumerate(rows)])
         return pooled[torch.cat(rows).argsort()]
+
+    def _read_everywhere(
+        self, pyramid: FeaturePyramid, boxes: Float[Tensor, "r 5"], level: Int[Tensor, " r"]
+    ) -> Tensor:
+        """The same where no list may be as long as a level's share: every level reads every region, an empty one in
+        place of those of other levels.
+        """
+        pooled = []
+        for index in range(len(self.strides)):
+            own = (level == index)[:, None]
+            read = self._read(pyramid, index, torch.cat([boxes[:, :1], boxes[:, 1:] * own], dim=1))
+            pooled.append(read.where(own[:, :, None, None], 0.0))
+        return torch.stack(pooled).sum(dim=0)
 
     def _read(self, pyramid: FeaturePyramid, level: int, boxes: Float[Tensor, "r 5"]) -> Tensor:
         # RoIAlign has no half precision on every device, and positions need the digits.

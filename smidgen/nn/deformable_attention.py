@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from smidgen.nn.sampling_embedding_bag import sample_with_bags
+from smidgen.nn.sampling_gather import sample_with_gather
 from smidgen.nn.sampling_grid import sample_with_grid
 from smidgen.nn.sampling_locations import locate_samples
 from smidgen.nn.sampling_self_test import triton_is_trusted
@@ -21,7 +22,7 @@ from smidgen.nn.sampling_triton import attend_with_triton, explain_missing, samp
 from smidgen.nn.token_rows import on_empty_grid, rows_of
 from smidgen.structures import ActiveTokens
 
-SamplingMethod = Literal["auto", "grid_sample", "embedding_bag", "triton"]
+SamplingMethod = Literal["auto", "grid_sample", "embedding_bag", "gather", "triton"]
 
 BAG_QUERIES, BAG_QUERIES_IN_TRAINING = 512, 1024
 """Queries from which "auto" uses bags on a CPU, without and with gradients. Both ways take equal time somewhere in 100
@@ -32,6 +33,7 @@ to 450 queries forward, and in 200 to 1500 forward and backward (one thread, ima
 _SAMPLERS: dict[str, Callable[..., Tensor]] = {
     "grid_sample": sample_with_grid,
     "embedding_bag": sample_with_bags,
+    "gather": sample_with_gather,
     "triton": sample_with_triton,
 }
 
@@ -50,7 +52,8 @@ def sample_deformable(
     locations: (x, y) in [0, 1] of each level's canvas, cell centers at (i + 0.5) / size; outside there are zeros.
     Computes in float32 at least and returns value's dtype.
     method: "grid_sample" anywhere; "embedding_bag" on a CPU, many times faster with many queries; "triton" on a GPU,
-    one kernel; "auto" chooses by device and number of queries, and takes grid_sample while a model is exported.
+    one kernel; "gather" anywhere, slowly, without the operator GridSample; "auto" chooses by device and number of
+    queries, and takes grid_sample while a model is exported.
     """
     method = _fastest(value, locations, weights) if method == "auto" else method
     return _sampler(method, value.device)(value, shapes, locations, weights)

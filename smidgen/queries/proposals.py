@@ -52,7 +52,7 @@ class ProposalHead(nn.Module):
 
     def _of_padding(self, like: Proposals) -> Proposals:
         """What one invalid token of each image proposes."""
-        nothing = like.content.new_zeros(len(like.content), 1, self.projection.in_features)
+        nothing = like.content.new_zeros(like.content.shape[0], 1, self.projection.in_features)
         return self._proposed(nothing, nothing[..., :4], nothing[..., 0].bool())
 
     def _projected(self, content: Float[Tensor, "B A C"], valid: Bool[Tensor, "B A"]) -> Float[Tensor, "B A C"]:

@@ -59,7 +59,7 @@ class StratifiedTopK(nn.Module):
             raise ValueError("expected proposals to select from, got none: give the detector a ProposalHead")
         tokens = memory.proposal_tokens
         sizes = [rows * columns for rows, columns in tokens.shapes]
-        asked = proposals.valid.new_full((len(proposals.valid),), budget.size, dtype=torch.long)
+        asked = proposals.valid.new_full((proposals.valid.shape[0],), budget.size, dtype=torch.long)
         asked = asked if budget.per_image is None else budget.per_image
         taken = self.allocate(asked, self._available(proposals, sizes))
         index, padding = _best_of_levels(self._score(proposals), sizes, taken, self._rows(budget, sizes))
@@ -83,7 +83,7 @@ class StratifiedTopK(nn.Module):
     def _shares(self, budget: Int[Tensor, " B"], num_levels: int) -> Int[Tensor, "B L"]:
         if num_levels < self.num_named:
             raise ValueError(_too_many_levels(self.num_named, num_levels))
-        row = torch.searchsorted(self.budgets, budget).clamp(max=len(self.budgets) - 1)
+        row = (self.budgets < budget[:, None]).sum(dim=1).clamp(max=len(self.budgets) - 1)
         return nn.functional.pad(self.shares[row], (0, num_levels - self.num_named))
 
     def _available(self, proposals: Proposals, sizes: Sequence[int]) -> Int[Tensor, "B L"]:
@@ -143,7 +143,7 @@ def _best_of_levels(
     """Indices of each image's `taken` best tokens of every level, one level after the other; True in rows beyond."""
     first_row, start = taken.cumsum(dim=1) - taken, 0
     # What an image does not take goes to a row behind the last, which is cut off.
-    index = taken.new_zeros((len(score), num_rows + 1))
+    index = taken.new_zeros((score.shape[0], num_rows + 1))
     for level, size in enumerate(sizes):
         best = score[:, start : start + size].topk(min(num_rows, size), dim=1).indices
         rank = torch.arange(best.shape[1], device=best.device)

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torchvision.ops import nms
 
+from smidgen.boxes.suppression import suppress
 from smidgen.structures import Memory, Places, Proposals, QueryBudget
 
 
@@ -77,12 +77,9 @@ class SuppressedTopK(nn.Module):
         boxes = torch.cat([cells - 1, cells + 1], dim=-1)
         # The order itself is the score, so that ties are broken alike everywhere.
         score = torch.arange(candidates.shape[1], 0, -1, device=boxes.device, dtype=boxes.dtype)
-        # Image by image: the cost is quadratic in the boxes of a call.
-        return torch.stack([self._survivors_of(image, score) for image in boxes])
-
-    def _survivors_of(self, boxes: Float[Tensor, "M 4"], score: Float[Tensor, " M"]) -> Bool[Tensor, " M"]:
-        kept = nms(boxes, score, self.iou_threshold)
-        return torch.zeros_like(score, dtype=torch.bool).index_fill(0, kept, True)
+        same_class = torch.zeros_like(candidates)
+        kept: Tensor = suppress(boxes, score.expand(boxes.shape[0], -1), same_class, 1, self.iou_threshold)
+        return kept
 
     def _padding(self, eligible: Bool[Tensor, "B Q"], budget: QueryBudget) -> Bool[Tensor, "B Q"] | None:
         if budget.per_image is None:

@@ -63,15 +63,24 @@ class CascadeSparseQuery:
         fine_shape: tuple[int, int],
         valid: Bool[Tensor, "B rows columns"] | None = None,
     ) -> Cells:
-        """The cells that fire. query_logits: -inf where not computed. fine_shape, valid: of the level of their keys, as
-        in `keys`.
+        """The cells that fire; arguments as in `fires`."""
+        return Cells.where(self.fires(query_logits, fine_shape, valid))
+
+    def fires(
+        self,
+        query_logits: Float[Tensor, "B H W"],
+        fine_shape: tuple[int, int],
+        valid: Bool[Tensor, "B rows columns"] | None = None,
+    ) -> Bool[Tensor, "B H W"]:
+        """Where a query is. query_logits: -inf where not computed. fine_shape, valid: of the level of the keys, as in
+        `keys`.
         """
         # In half precision a sigmoid has too few steps near the threshold.
         scores = query_logits.to(torch.promote_types(query_logits.dtype, torch.float32)).sigmoid()
         fires = (scores > self.threshold) & (query_logits > -torch.inf)
         if self.budget is not None:
-            fires = fires & _best(scores, fires, self._most_queries(len(fires), fine_shape, valid).to(fires.device))
-        return Cells.where(fires)
+            fires = fires & _best(scores, fires, self._most_queries(fires.shape[0], fine_shape, valid).to(fires.device))
+        return fires
 
     def keys(
         self,
@@ -116,12 +125,23 @@ def with_context(keys: Cells, context: int, valid: Bool[Tensor, "B H W"] | None 
     """All cells at most `context` rows and columns from a key: keys dilated by a square, on the map, not padded."""
     if context == 0:
         return restricted(keys, valid)
-    near = keys.mask()[:, None].float()
+    chosen = near_map(keys.mask(), context)
+    return Cells.where(chosen if valid is None else chosen & valid)
+
+
+def near_map(keys: Bool[Tensor, "B H W"], context: int) -> Bool[Tensor, "B H W"]:
+    """True at most `context` rows and columns from a key."""
+    near = keys[:, None].float()
     # A square is as good as a row of it and then a column.
     near = F.max_pool2d(near, (1, 2 * context + 1), 1, (0, context))
     near = F.max_pool2d(near, (2 * context + 1, 1), 1, (context, 0))
-    chosen = near[:, 0] > 0
-    return Cells.where(chosen if valid is None else chosen & valid)
+    return near[:, 0] > 0
+
+
+def children_of_map(fires: Bool[Tensor, "B h w"], fine_shape: tuple[int, int]) -> Bool[Tensor, "B H W"]:
+    """`children` as a map: True at the cells of the finer level under those that fire."""
+    row, column = (torch.arange(side, device=fires.device) // 2 for side in fine_shape)
+    return fires[:, row][:, :, column]
 
 
 def restricted(cells: Cells, valid: Bool[Tensor, "B H W"] | None) -> Cells:

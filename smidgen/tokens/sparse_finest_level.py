@@ -207,7 +207,7 @@ def _children(cells: Bool[Tensor, "B h w"], shape: tuple[int, int]) -> Bool[Tens
 def _with_coarser(chosen: ActiveTokens, tokens: Tokens) -> ActiveTokens:
     """The chosen tokens of the finest level, then all of the others."""
     start = tokens.starts[1]
-    coarser = torch.arange(start, tokens.starts[-1], device=chosen.index.device).expand(len(chosen.index), -1)
+    coarser = torch.arange(start, tokens.starts[-1], device=chosen.index.device).expand(chosen.index.shape[0], -1)
     padding = torch.cat([chosen.padding, tokens.padding[:, start:]], dim=1)
     return ActiveTokens(torch.cat([chosen.index, coarser], dim=1), padding)
 

@@ -1,0 +1,135 @@
+"""`smidgen export`: a trained model as a bundle for runtimes without PyTorch, compared with the model first."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from smidgen.cli.failures import ExitCode, usage_error
+from smidgen.cli.options import AsJson, Run
+from smidgen.cli.output import Result, say, table
+
+if TYPE_CHECKING:
+    from smidgen.export import Exported
+
+
+def export(
+    run: Run,
+    out: Annotated[Path, typer.Option(help="Folder of the bundle; an earlier bundle there is replaced.")],
+    format: Annotated[str, typer.Option(help="onnx, openvino, openvino-int8 or torch (torch.export).")] = "onnx",
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="HEIGHTxWIDTH", help="Of the example canvas; default: the model's usual input."),
+    ] = None,
+    fixed_size: Annotated[bool, typer.Option("--fixed-size", help="Take canvases of this size only.")] = False,
+    sampling: Annotated[
+        str, typer.Option(help="How deformable attention reads: grid, or gather where GridSample is miscompiled.")
+    ] = "grid",
+    max_detections: Annotated[
+        int | None, typer.Option(min=1, help="Rows of the answer; default: as many as the model gives.")
+    ] = None,
+    score: Annotated[float, typer.Option(help="Threshold that the bundle recommends.")] = 0.3,
+    tile: Annotated[
+        int | None, typer.Option(help="Side of tiles for large images, in pixels; default: no tiles.")
+    ] = None,
+    overlap: Annotated[float, typer.Option(help="Share of a tile's side that neighbors have in common.")] = 0.2,
+    pictures: Annotated[
+        list[Path] | None, typer.Option(help="Pictures to compare on; default: rendered scenes (repeatable).")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Dataset of an int8 export: train calibrates, val judges.")] = None,
+    calibration_images: Annotated[int, typer.Option(min=1, help="Images that an int8 export is calibrated on.")] = 60,
+    measured_images: Annotated[int, typer.Option(min=1, help="Images that AP of an int8 export is measured on.")] = 100,
+    most_ap_lost: Annotated[float, typer.Option(help="AP that an int8 export may lose and still be verified.")] = 0.02,
+    as_json: AsJson = False,
+) -> Result:
+    """Export a model. Exit code 4 where the file detects something else; it is then kept as OUT-unverified."""
+    from smidgen.checkpoints import load
+    from smidgen.export import ExportConfig, Tiling
+    from smidgen.export import export as write_verified
+    from smidgen.export.verification_pictures import opened
+
+    config = ExportConfig(
+        canvas_hw=_size(size),
+        fixed_size=fixed_size,
+        sampling=_sampling(sampling),
+        max_detections=max_detections,
+        score=score,
+        tiling=None if tile is None else Tiling(tile_px=tile, overlap=overlap),
+    )
+    model = load(run)
+    if format == "openvino-int8":
+        if data is None:
+            raise usage_error("expected labeled images for an int8 export, got none", "give --data")
+        from smidgen.cli.int8_export import export_int8
+
+        made = export_int8(model, out, config, data, calibration_images, measured_images, most_ap_lost)
+    else:
+        shown = opened(pictures) if pictures else None
+        made = write_verified(model, out, _format(format), config, pictures=shown, say=say)
+    return _result(made)
+
+
+def _result(made: Exported) -> Result:
+    bundle = made.bundle
+    values: dict[str, Any] = {
+        "out": str(made.folder),
+        "verified": bundle.verified,
+        "checks": [_check(check) for check in bundle.checks],
+        "measured": bundle.measured,
+    }
+    return Result(
+        values,
+        lambda console: _show(console, made),
+        ExitCode.OK if bundle.verified else ExitCode.VERIFICATION_FAILED,
+    )
+
+
+def _check(check: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(check)
+
+
+def _show(console: Console, made: Exported) -> None:
+    columns = ("canvas", "images", "same", "missing", "surplus", "box", "score")
+    if made.bundle.checks:
+        console.print(table("Detections of the file against the model's", columns, map(_row, made.bundle.checks)))
+    for name, figure in made.bundle.measured.items():
+        console.print(f"{name}: {figure}", markup=False)
+    word = "verified" if made.bundle.verified else "NOT the model's detections; kept for a look at"
+    console.print(f"{word}: {made.folder}", markup=False)
+
+
+def _row(check: Any) -> tuple[object, ...]:
+    height, width = check.canvas_hw
+    differences = (f"{check.worst_box:.1e}", f"{check.worst_score:.1e}")
+    return (f"{height}x{width}", check.images, check.pairs, check.missing, check.surplus, *differences)
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    if found is None or not all(map(int, found.groups())):
+        raise ValueError(f"expected a size such as 640x640 (height x width), got {text!r}; change --size")
+    return int(found[1]), int(found[2])
+
+
+def _sampling(name: str) -> Literal["grid", "gather"]:
+    if name not in ("grid", "gather"):
+        raise ValueError(f"expected grid or gather, got {name!r}; change --sampling")
+    return "gather" if name == "gather" else "grid"
+
+
+def _format(name: str) -> Literal["onnx", "openvino", "torch"]:
+    if name == "onnx":
+        return "onnx"
+    if name == "openvino":
+        return "openvino"
+    if name == "torch":
+        return "torch"
+    raise ValueError(f"expected onnx, openvino, openvino-int8 or torch, got {name!r}; change --format")

@@ -1,0 +1,37 @@
+"""`smidgen.boxes.suppression.suppress` in operators of ONNX.
+
+NonMaxSuppression takes boxes of a batch and the scores of every class. It skips scores up to its threshold, so a row
+takes part in its own class alone where its scores for the others are negative. It answers a list as long as what
+survives; scattering it into a map makes the shape fixed again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from onnxscript import opset18
+
+op: Any = opset18
+_MOST = 1 << 30
+
+
+def suppress_in_onnx(boxes_xyxy: Any, scores: Any, labels: Any, num_classes: int, iou_threshold: float) -> Any:
+    """True at rows that survive, as bool "B M"."""
+    one, classes = op.Constant(value_ints=[1]), op.Constant(value_ints=list(range(num_classes)))
+    own = op.Equal(op.Unsqueeze(labels, one), op.Unsqueeze(classes, op.Constant(value_ints=[0, 2])))
+    of_classes = op.Where(own, op.Unsqueeze(scores, one), op.Constant(value_float=-1.0))
+    selected = op.NonMaxSuppression(
+        boxes_xyxy,
+        of_classes,
+        op.Constant(value_ints=[_MOST]),
+        op.Constant(value_floats=[iou_threshold]),
+        op.Constant(value_floats=[-0.5]),
+    )
+    image_and_row = op.Gather(selected, op.Constant(value_ints=[0, 2]), axis=1)
+    count = op.Shape(selected, start=0, end=1)
+    kept = op.ScatterND(
+        op.Expand(op.Constant(value_float=0.0), op.Shape(scores)),
+        image_and_row,
+        op.Expand(op.Constant(value_float=1.0), count),
+    )
+    return op.Greater(kept, op.Constant(value_float=0.5))
