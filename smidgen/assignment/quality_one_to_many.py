@@ -22,15 +22,13 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from smidgen.assignment.solvers import Solver
 from smidgen.boxes import cxcywh_to_xyxy, full_precision, pairwise_iou
-from smidgen.boxes.host_matching import check_one_target_per_image, collected, copied_to_host
+from smidgen.boxes.host_matching import MatchRequest, Pairs, figures_on_host, match_together
 from smidgen.structures import Matches, Predictions, Target
 
 Costs: TypeAlias = Callable[[Predictions, Sequence[Target]], list[Tensor]]
 """Matching costs, one queries x objects matrix per image, such as `HungarianAssignment().costs`."""
-
-Solver: TypeAlias = Callable[[NDArray[Any]], tuple[NDArray[Any], NDArray[Any]]]
-Pairs: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 NOBODY = -1  # owner of a query that answers for no object
 ROUNDING_GUARD = 1e-6  # sums that are whole or half up to the noise of floating point count as such
@@ -105,8 +103,7 @@ class QualityOneToMany:
         With "topq" every object has a query where there are as many queries as objects. Raises ValueError where an
         existing query's logits or box are not finite.
         """
-        decided = self.decisions(predictions, targets)
-        return collected([_pairs(rows, ownership) for rows, ownership, _ in decided], predictions.logits.device)
+        return match_together([MatchRequest(self, predictions, targets)])[0]
 
     @torch.no_grad()
     def decisions(
@@ -115,9 +112,14 @@ class QualityOneToMany:
         """Of each image the indices of the queries that exist, what was decided about them, and their IoU with the
         objects.
         """
-        check_one_target_per_image(predictions, targets)
-        images = zip(*copied_to_host(predictions, self._figures(predictions, targets)), strict=True)
-        return [(existing, *self._decided(figures[:, existing].astype(np.float64))) for existing, figures in images]
+        (images,) = figures_on_host([MatchRequest(self, predictions, targets)])
+        return [(image.existing, *self._decided(image.figures)) for image in images]
+
+    def pairs(self, figures: NDArray[Any]) -> Pairs:
+        """Who answers for whom in one image, by the `figures` of its queries."""
+        ownership, _ = self._decided(figures)
+        owned = np.flatnonzero(ownership.owner != NOBODY)
+        return owned, ownership.owner[owned]
 
     def decide(
         self,
@@ -181,7 +183,7 @@ class QualityOneToMany:
         wanted = np.maximum(rounded, self.min_positives).astype(np.int64)
         return np.minimum(wanted, min(self.num_candidates, num_queries))
 
-    def _figures(self, predictions: Predictions, targets: Sequence[Target]) -> list[Float[Tensor, "F Q _"]]:
+    def figures(self, predictions: Predictions, targets: Sequence[Target]) -> list[Float[Tensor, "F Q _"]]:
         """What the decision needs, on the device: IoU, confidence and, where asked for, cost of each image's pairs."""
         images = zip(predictions.logits, predictions.boxes_cxcywh, targets, strict=True)
         figures = [[_iou(boxes, target), self._confidence(logits, target)] for logits, boxes, target in images]
@@ -196,16 +198,11 @@ class QualityOneToMany:
             return score.amax(dim=1, keepdim=True).expand(-1, len(target))
         return score[:, target.labels]
 
-    def _decided(self, figures: NDArray[np.float64]) -> tuple[Ownership, NDArray[np.float64]]:
-        iou, confidence, *costs = figures
+    def _decided(self, figures: NDArray[Any]) -> tuple[Ownership, NDArray[np.float64]]:
+        iou, confidence, *costs = figures.astype(np.float64)
         cost = costs[0] if costs else None
         one_to_one = self.solver(cost) if self.union_one_to_one and cost is not None else None
         return self.decide(iou, confidence, cost=cost, one_to_one=one_to_one), iou
-
-
-def _pairs(existing: NDArray[np.int64], ownership: Ownership) -> Pairs:
-    owned = np.flatnonzero(ownership.owner != NOBODY)
-    return existing[owned], ownership.owner[owned]
 
 
 def _iou(boxes_cxcywh: Float[Tensor, "Q 4"], target: Target) -> Float[Tensor, "Q M"]:

@@ -8,7 +8,7 @@ one-to-many branch from Jia et al., "DETRs with Hybrid Matching", 2023.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
 import torch
@@ -16,6 +16,7 @@ import torch.distributed
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from smidgen.boxes.host_matching import HostRule, MatchRequest, match_together
 from smidgen.structures import (
     DenoisingPredictions,
     DetectorOutput,
@@ -106,62 +107,61 @@ class SetLoss(nn.Module):
         return losses
 
     def supervised_sets(self, output: DetectorOutput, targets: Sequence[Target]) -> dict[str, SupervisedSet]:
-        """Each set by the suffix of its losses' names, with its matches."""
+        """Each set by the suffix of its losses' names, with its matches. What is matched is matched together, with one
+        copy from the device.
+        """
         targets = tuple(targets)
         count = mean_object_count(targets, output.final.logits.device)
         layers = (*output.auxiliary, output.final)
-        sets = self._decoder_sets(layers, targets, count) | self._further_sets(output.auxiliary, targets, count)
+        sets = _decoder_sets(layers, targets, count) | self._further_sets(output.auxiliary, targets, count)
         if output.proposals is not None:
             relabeled = targets if self.proposal_labels is None else self.proposal_labels(targets)
-            sets["_proposals"] = self._matched("proposals", None, output.proposals, relabeled, count)
+            sets["_proposals"] = _Unmatched("proposals", None, output.proposals, relabeled, count)
         if output.denoising is not None:
             sets |= _denoising_sets(output.denoising, targets, count)
         if output.one_to_many is not None:
-            sets |= self._one_to_many_sets(output.one_to_many, targets, count)
-        return sets
-
-    def _decoder_sets(
-        self, layers: Sequence[Predictions], targets: tuple[Target, ...], count: Tensor | float
-    ) -> dict[str, SupervisedSet]:
-        names = ["auxiliary"] * (len(layers) - 1) + ["final"]
-        return {
-            _layer_suffix(layer, len(layers)): self._matched(name, layer, predictions, targets, count)
-            for layer, (name, predictions) in enumerate(zip(names, layers, strict=True))
-        }
+            sets |= _one_to_many_sets(output.one_to_many, targets, count)
+        matches = self._matches(sets)
+        return {suffix: self._matched(each, matches[suffix]) for suffix, each in sets.items()}
 
     def _further_sets(
         self, layers: Sequence[Predictions], targets: tuple[Target, ...], count: Tensor | float
-    ) -> dict[str, SupervisedSet]:
+    ) -> dict[str, _Unmatched]:
         return {
-            f"_{name}_{layer}": self._matched(name, layer, predictions, targets, count)
+            f"_{name}_{layer}": _Unmatched(name, layer, predictions, targets, count)
             for name in self.further_sets
             for layer, predictions in enumerate(layers)
         }
 
-    def _one_to_many_sets(
-        self, branch: OneToManyPredictions, targets: tuple[Target, ...], count: Tensor | float
-    ) -> dict[str, SupervisedSet]:
-        repeated = tuple(_repeated(target, branch.repeats) for target in targets)
-        normalizer = count * branch.repeats
-        return {
-            "_one_to_many" + _layer_suffix(layer, len(branch.layers)): self._matched(
-                "one_to_many", layer, predictions, repeated, normalizer
-            )
-            for layer, predictions in enumerate(branch.layers)
-        }
+    def _matches(self, sets: Mapping[str, _Unmatched]) -> dict[str, Matches]:
+        """Those of rules that decide on the host all at once; other rules are asked set by set."""
+        requests: dict[str, MatchRequest] = {}
+        matches = {suffix: each.known for suffix, each in sets.items() if each.known is not None}
+        for suffix, each in sets.items():
+            rule = self.assignments.get(each.name)
+            if isinstance(rule, HostRule):
+                requests[suffix] = MatchRequest(rule, each.predictions, each.targets)
+            elif rule is not None:
+                matches[suffix] = rule(each.predictions, each.targets)
+        return matches | dict(zip(requests, match_together(list(requests.values())), strict=True))
 
-    def _matched(
-        self,
-        name: str,
-        layer: int | None,
-        predictions: Predictions,
-        targets: tuple[Target, ...],
-        normalizer: Tensor | float,
-    ) -> SupervisedSet:
-        matches = self.assignments[name](predictions, targets)
+    def _matched(self, unmatched: _Unmatched, matches: Matches) -> SupervisedSet:
+        name, predictions, normalizer = unmatched.name, unmatched.predictions, unmatched.normalizer
         if name in self.averaged_over_matches:
             normalizer = mean_count(len(matches), predictions.logits.device)
-        return SupervisedSet(name, layer, predictions, targets, matches, normalizer)
+        return SupervisedSet(name, unmatched.layer, predictions, unmatched.targets, matches, normalizer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unmatched:
+    """A supervised set before its matches are known, unless they are known by construction."""
+
+    name: str
+    layer: int | None
+    predictions: Predictions
+    targets: tuple[Target, ...]
+    normalizer: Tensor | float
+    known: Matches | None = None
 
 
 def mean_object_count(targets: Sequence[Target], device: torch.device | str = "cpu") -> Float[Tensor, ""] | float:
@@ -177,21 +177,43 @@ def mean_count(number: int, device: torch.device | str = "cpu") -> Float[Tensor,
     count = float(number)
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return max(count, 1.0)
-    total = torch.tensor(count, device=device)
+    total = torch.full((), count, device=device)  # filled there: nothing waits for a copy
     torch.distributed.all_reduce(total)
     return total.clamp(min=1.0) / torch.distributed.get_world_size()
 
 
+def _decoder_sets(
+    layers: Sequence[Predictions], targets: tuple[Target, ...], count: Tensor | float
+) -> dict[str, _Unmatched]:
+    names = ["auxiliary"] * (len(layers) - 1) + ["final"]
+    return {
+        _layer_suffix(layer, len(layers)): _Unmatched(name, layer, predictions, targets, count)
+        for layer, (name, predictions) in enumerate(zip(names, layers, strict=True))
+    }
+
+
 def _denoising_sets(
     denoising: DenoisingPredictions, targets: tuple[Target, ...], count: Tensor | float
-) -> dict[str, SupervisedSet]:
+) -> dict[str, _Unmatched]:
     """Known matches on every layer; negatives and slots without an object are background."""
     normalizer = count * denoising.repeats
     return {
-        "_denoising" + _layer_suffix(layer, len(denoising.layers)): SupervisedSet(
-            "denoising", layer, predictions, targets, denoising.matches, normalizer
+        "_denoising" + _layer_suffix(layer, len(denoising.layers)): _Unmatched(
+            "denoising", layer, predictions, targets, normalizer, denoising.matches
         )
         for layer, predictions in enumerate(denoising.layers)
+    }
+
+
+def _one_to_many_sets(
+    branch: OneToManyPredictions, targets: tuple[Target, ...], count: Tensor | float
+) -> dict[str, _Unmatched]:
+    repeated = tuple(_repeated(target, branch.repeats) for target in targets)
+    return {
+        "_one_to_many" + _layer_suffix(layer, len(branch.layers)): _Unmatched(
+            "one_to_many", layer, predictions, repeated, count * branch.repeats
+        )
+        for layer, predictions in enumerate(branch.layers)
     }
 
 

@@ -40,7 +40,10 @@ class TransformerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SetLossConfig:
-    """Weights of the loss terms and of the matching cost (class : L1 : GIoU), DINO's by default."""
+    """Weights of the loss terms and of the matching cost (class : L1 : GIoU), DINO's by default.
+
+    Changes speed only: solver, "scipy" or the name of a `smidgen.assignment.register_solver`.
+    """
 
     classification: float = 1.0
     l1: float = 5.0
@@ -48,3 +51,4 @@ class SetLossConfig:
     cost_classification: float = 2.0
     cost_l1: float = 5.0
     cost_giou: float = 2.0
+    solver: str = "scipy"

@@ -128,11 +128,12 @@ class QualityConfig:
         return (decoder, "proposals") if self.supervised == "auxiliary_and_proposals" else (decoder,)
 
     def rule(self, one_to_one: HungarianAssignment) -> QualityOneToMany:
-        """one_to_one: whose costs decide on copies and on the pairs of the union."""
+        """one_to_one: whose costs and solver decide on copies and on the pairs of the union."""
         own = {each.name for each in fields(QualityOneToMany)}
         options = {each.name: getattr(self, each.name) for each in fields(self) if each.name in own}
         matched = self.union_one_to_one or self.select == "hungarian_copies"
-        return QualityOneToMany(**options, costs=one_to_one.costs if matched else None)
+        costs = one_to_one.costs if matched else None
+        return QualityOneToMany(**options, costs=costs, solver=one_to_one.solver)
 
 
 @dataclass(frozen=True, kw_only=True)

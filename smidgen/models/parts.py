@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from smidgen.assignment import HungarianAssignment
+from smidgen.assignment import HungarianAssignment, solver_called
 from smidgen.features.strip_mlp import StripMLPBackbone
 from smidgen.features.timm_backbone import TimmBackbone
 from smidgen.losses import FocalClassification, GIoULoss, L1Loss, SetLoss, SetTerm, only_foreground
@@ -144,4 +144,5 @@ def one_to_one(config: SetLossConfig, *, giou_eps: float = 0.0, log_eps: float =
         giou=config.cost_giou,
         log_eps=log_eps,
         giou_eps=giou_eps,
+        solver=solver_called(config.solver),
     )

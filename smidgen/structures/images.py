@@ -57,5 +57,9 @@ class ImageBatch:
             padding=self.padding.to(device, non_blocking=non_blocking),
         )
 
+    def pin_memory(self) -> ImageBatch:
+        """The same batch in memory that a GPU can read by itself."""
+        return replace(self, pixels=self.pixels.pin_memory(), padding=self.padding.pin_memory())
+
     def __len__(self) -> int:
         return len(self.sizes)

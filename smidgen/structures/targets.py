@@ -66,6 +66,15 @@ class Target:
             ignore=self.ignore.to(device, non_blocking=non_blocking),
         )
 
+    def pin_memory(self) -> Target:
+        """The same target in memory that a GPU can read by itself."""
+        return replace(
+            self,
+            boxes_xyxy=self.boxes_xyxy.pin_memory(),
+            labels=self.labels.pin_memory(),
+            ignore=self.ignore.pin_memory(),
+        )
+
     def __len__(self) -> int:
         return self.labels.shape[0]
 
@@ -92,7 +101,8 @@ class Matches:
         starts = [0]
         for target in targets[:-1]:
             starts.append(starts[-1] + len(target))
-        return torch.tensor(starts, device=self.image.device)[self.image] + self.target
+        # Sent along without waiting: a GPU may still be busy with the layers.
+        return torch.tensor(starts).to(self.image.device, non_blocking=True)[self.image] + self.target
 
     def __len__(self) -> int:
         return self.image.shape[0]
