@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from smidgen.assignment.solvers import Solver
 from smidgen.boxes import cxcywh_to_xyxy, full_precision, pairwise_giou
 from smidgen.boxes.host_matching import MatchRequest, Pairs, match_together
+from smidgen.boxes.solvers import Solver
 from smidgen.structures import Matches, Predictions, Target
 
 PAIRS_AT_ONCE = {"cpu": 2**18}
@@ -36,7 +36,7 @@ class HungarianAssignment:
 
     classification, l1, giou: weights of the costs (DETR's 2, 5, 2). alpha, gamma: of the focal class cost.
     log_eps: keeps its logarithms finite, 1e-8 in Deformable DETR and DINO, 1e-6 in Salience DETR and Relation-DETR.
-    giou_eps: as in `smidgen.boxes.aligned_giou`; DINO and its descendants have 1e-6. solver: see `solvers`.
+    giou_eps: as in `smidgen.boxes.aligned_giou`; DINO and its descendants have 1e-6. solver: see smidgen/boxes/solvers.py.
     """
 
     classification: float = 2.0

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from smidgen.assignment.solvers import Solver
 from smidgen.boxes import cxcywh_to_xyxy, full_precision, pairwise_iou
 from smidgen.boxes.host_matching import MatchRequest, Pairs, figures_on_host, match_together
+from smidgen.boxes.solvers import Solver
 from smidgen.structures import Matches, Predictions, Target
 
 Costs: TypeAlias = Callable[[Predictions, Sequence[Target]], list[Tensor]]
