@@ -36,7 +36,7 @@ class HungarianAssignment:
 
     classification, l1, giou: weights of the costs (DETR's 2, 5, 2). alpha, gamma: of the focal class cost.
     log_eps: keeps its logarithms finite, 1e-8 in Deformable DETR and DINO, 1e-6 in Salience DETR and Relation-DETR.
-    giou_eps: as in `smidgen.boxes.aligned_giou`; DINO and its descendants have 1e-6. solver: see smidgen/boxes/solvers.py.
+    giou_eps: as in `smidgen.boxes.aligned_giou`; DINO and its descendants have 1e-6. solver: see boxes/solvers.py.
     """
 
     classification: float = 2.0
