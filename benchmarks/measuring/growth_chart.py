@@ -56,8 +56,9 @@ Curve = list[tuple[float, list[float]]]
 
 
 def draw(results: Path) -> None:
-    """Replace the pictures whose measurements are all in the file."""
-    measurements = json.loads(results.read_text(encoding="utf-8"))["measurements"]
+    """Replace the pictures whose measurements are all in the folder."""
+    files = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("growth_*.json"))]
+    measurements = [measured for file in files for measured in file["measurements"]]
     for name, panels in PICTURES.items():
         curves = [curves_of(measurements, panel) for panel in panels]
         if all(curves):

@@ -51,8 +51,8 @@ def settle(options: argparse.Namespace) -> argparse.Namespace:
 class Recording:
     """Measurements of one run, printed as they come."""
 
-    def __init__(self, name: str, options: argparse.Namespace) -> None:
-        self.name, self.options = name, settle(options)
+    def __init__(self, name: str, options: argparse.Namespace, part: str | None = None) -> None:
+        self.name, self.part, self.options = name, part, settle(options)
         self.rounds: int = options.rounds
         self.machine = describe_machine() | {"bfloat16": bfloat16_instructions(), "peers": _versions(PEERS)}
         self.measurements: list[Measurement] = []
@@ -79,8 +79,9 @@ class Recording:
             return importlib.import_module(module)
         except ImportError as error:
             package = module.partition(".")[0]
-            self.absent.append(package)
-            print(f"absent: {package} ({error}); `make bench` installs it", flush=True)
+            if package not in self.absent:
+                self.absent.append(package)
+                print(f"absent: {package} ({error}); `make bench` installs it", flush=True)
             return None
 
     @property
@@ -94,6 +95,7 @@ class Recording:
         settings = {key: str(each) if isinstance(each, Path) else each for key, each in vars(self.options).items()}
         return {
             "benchmark": self.name,
+            "part": self.part,
             "settings": {key: each for key, each in settings.items() if key not in ("full_and_quick", "out")},
             "machine": self.machine,
             "absent_peers": self.absent,
@@ -103,7 +105,8 @@ class Recording:
 
     def save(self) -> None:
         """Replace the file of the results, whole."""
-        path = self.options.out or (None if self.options.quick else RESULTS / f"{self.name}.json")
+        file = self.name if self.part is None else f"{self.name}_{self.part}"
+        path = self.options.out or (None if self.options.quick else RESULTS / f"{file}.json")
         if path is not None:
             text = json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n"
             write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
@@ -111,11 +114,14 @@ class Recording:
 
 
 @contextlib.contextmanager
-def recording(script: str, options: argparse.Namespace) -> Iterator[Recording]:
-    """One thread, fixed random numbers, the machine in a line; saved at the end if nothing failed."""
+def recording(script: str, options: argparse.Namespace, part: str | None = None) -> Iterator[Recording]:
+    """One thread, fixed random numbers, the machine in a line; saved at the end if nothing failed.
+
+    part: where a script is so long that its parts have results of their own.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    record = Recording(Path(script).stem, options)
+    record = Recording(Path(script).stem, options, part)
     machine = record.machine
     print(
         f"{record.name}: torch {machine['torch_build']}, {machine['cpu']}, {machine['cpus']} cores, "

@@ -98,7 +98,7 @@ def test_results_are_kept_whole(tmp_path: Path) -> None:
         record.measure("adding", {"peer": lambda: sum(range(1000)), "ours": lambda: 1}, against="peer")
         record.count("adding", difference=0.5)
     kept = json.loads(path.read_text(encoding="utf-8"))
-    assert set(kept) == {"benchmark", "settings", "machine", "absent_peers", "measurements", "counted"}
+    assert set(kept) == {"benchmark", "part", "settings", "machine", "absent_peers", "measurements", "counted"}
     assert kept["benchmark"] == "work"
     assert {"cpu", "cpus", "git", "packages", "peers", "bfloat16", "threads"} <= set(kept["machine"])
     (adding,) = kept["measurements"]
@@ -108,6 +108,14 @@ def test_results_are_kept_whole(tmp_path: Path) -> None:
     assert ours["ratio"]["low"] <= ours["ratio"]["median"] <= ours["ratio"]["high"]
     assert len(ours["seconds"]) == 2
     assert kept["counted"] == [{"name": "adding", "difference": 0.5}]
+
+
+def test_parts_of_a_script_have_files_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("measuring.record.RESULTS", tmp_path)
+    for part in ("side", "batch"):
+        with recording("growth.py", options(), part=part):
+            pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["growth_batch.json", "growth_side.json"]
 
 
 def test_quick_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
