@@ -1,17 +1,24 @@
 """From images on disk to detections, pictures and predictions.json, lazily over any number of files; faster models."""
 
 from smidgen.inference.drawing import draw_detections
+from smidgen.inference.geojson_file import geojson_file
+from smidgen.inference.georeference import Georeference, georeference
 from smidgen.inference.optimization import OptimizedDetector, optimize
 from smidgen.inference.pictures import picture_path, write_picture
 from smidgen.inference.prediction import predict
 from smidgen.inference.predictions_file import PredictionsWriter, prediction_record, predictions_file
 from smidgen.inference.sources import common_root, image_files
+from smidgen.inference.tiling import Tiling
 
 __all__ = [
+    "Georeference",
     "OptimizedDetector",
     "PredictionsWriter",
+    "Tiling",
     "common_root",
     "draw_detections",
+    "geojson_file",
+    "georeference",
     "image_files",
     "optimize",
     "picture_path",

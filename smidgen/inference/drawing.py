@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -21,27 +21,36 @@ SMALLEST_SIDE_SHOWN = 640  # px: smaller pictures are enlarged by whole factors,
 
 
 def draw_detections(
-    image: Image.Image, detections: Detections, *, scale: int | None = None, insets: int = 0, legend: bool = True
+    image: Image.Image,
+    detections: Detections,
+    *,
+    scale: int | None = None,
+    insets: int = 0,
+    legend: bool = True,
+    all_classes: bool = False,
 ) -> Image.Image:
     """The picture with an outline per detection, just outside the box, colored by class.
 
     image: the original image; `detections` are in its pixels. scale: whole enlargement (None: enough for a
     long side of 640 px). insets: how many zoomed windows onto the smallest detections to append at the right.
-    legend: append a strip with the color, name and number of each class found.
+    legend: append a strip with the color, name and number of each class found. all_classes: name those not found, too,
+    so that the frames of a video are alike.
     """
     scale = scale or max(1, -(-SMALLEST_SIDE_SHOWN // max(image.size)))
     boxes = [tuple(box) for box in detections.boxes_xyxy.tolist()]
     labels = detections.labels.tolist()
     plain = image.convert("RGB")
-    picture = _outlined(plain, boxes, labels, scale)
+    picture = outlined(plain, boxes, labels, scale)
     if insets and boxes:
         picture = _with_insets(picture, plain, boxes, labels, insets)
     if legend:
-        picture = _with_legend(picture, labels, detections.class_names)
+        named = range(len(detections.class_names)) if all_classes else ()
+        picture = with_legend(picture, {**dict.fromkeys(named, 0), **Counter(labels)}, detections.class_names)
     return picture
 
 
-def _outlined(image: Image.Image, boxes: Sequence[tuple[float, ...]], labels: Sequence[int], scale: int) -> Image.Image:
+def outlined(image: Image.Image, boxes: Sequence[tuple[float, ...]], labels: Sequence[int], scale: int) -> Image.Image:
+    """The picture, enlarged by a whole factor, with an outline just outside each box; boxes are in its pixels."""
     picture = (
         image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
         if scale > 1
@@ -61,12 +70,12 @@ def _ordered(box: Box) -> Box:
     return x0, y0, max(x0, x1), max(y0, y1)
 
 
-def _with_legend(picture: Image.Image, labels: Sequence[int], names: Sequence[str]) -> Image.Image:
+def with_legend(picture: Image.Image, counts: Mapping[int, int], names: Sequence[str]) -> Image.Image:
+    """The picture above a strip with the color, name and number of each class."""
     width = max(picture.width, SMALLEST_LEGEND_WIDTH)
     size = min(max(14, round(width / 45)), 48)
     font = ImageFont.load_default(size)
-    counts = sorted(Counter(labels).items())
-    entries = [(class_color(label), f"{_name(names, label)}  {count}") for label, count in counts]
+    entries = [(class_color(label), f"{_name(names, label)}  {count}") for label, count in sorted(counts.items())]
     entries = entries or [(LEGEND_BACKGROUND, "nothing found")]
     rows = _rows(entries, font, width, size)
     strip = Image.new("RGB", (width, len(rows) * 2 * size), LEGEND_BACKGROUND)
@@ -114,7 +123,7 @@ def _with_insets(
         scale = max(1, tile // crop.width)
         inside = [index for index, box in enumerate(boxes) if _touches(box, window)]
         moved = [_moved(boxes[index], window) for index in inside]
-        zoomed = _outlined(crop, moved, [labels[index] for index in inside], scale)
+        zoomed = outlined(crop, moved, [labels[index] for index in inside], scale)
         column.paste(zoomed.resize((tile - 4, tile - 4), Image.Resampling.NEAREST), (4, row * tile))
     joined = Image.new("RGB", (picture.width + tile, picture.height))
     joined.paste(picture, (0, 0))

@@ -13,14 +13,18 @@ from torch import Tensor, nn
 
 from smidgen.data import UnreadableImageError, read_image
 from smidgen.data.geometry import resize_pixels
+from smidgen.inference.batching import batches_of_like_sizes as batches_of_like_sizes
 from smidgen.inference.sources import Source, image_files
+from smidgen.inference.tiling.prediction import predict_tiled
+from smidgen.inference.tiling.settings import Tiling
 from smidgen.structures import Detections, ImageBatch, Preprocessing
 
 _LOGGER = logging.getLogger(__name__)
 
-LARGEST_SHARE_OF_PADDING = 0.25  # an image that would leave more of the batch's canvas empty starts a new batch
+MOST_DETECTIONS = 300  # of an image that is not tiled
 
 OnUnreadable = Callable[[UnreadableImageError], None]
+OnNote = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +39,39 @@ def predict(
     sources: Source | Iterable[Source],
     *,
     score: float = 0.3,
-    max_detections: int = 300,
+    max_detections: int | None = None,
     batch_size: int = 1,
     device: str | torch.device = "cpu",
+    tiling: Tiling | None = None,
     on_unreadable: OnUnreadable | None = None,
+    on_note: OnNote | None = None,
 ) -> Iterator[Detections]:
     """Detections of each image in pixels of that image, best first, in the order of the sources.
 
     sources: files, folders or glob patterns; only one batch of images is held in memory. Images that cannot be read
     are given to `on_unreadable` (None: logged as a warning) and skipped. Consecutive images share a batch while their
-    sizes are alike. Raises ValueError for settings out of range, FileNotFoundError for a missing source.
+    sizes are alike. max_detections: per image; None is 300, and no limit with `tiling`.
+    tiling: look at overlapping tiles, without loading large images whole; `batch_size` is tiles then. on_note: hears of
+    the memory this will take, and of limits that were met (None: logged).
+    Raises ValueError for settings out of range, FileNotFoundError for a missing source.
     """
     _check(score, max_detections, batch_size)
     files = image_files(sources)
+    if tiling is not None:
+        return predict_tiled(
+            model,
+            files,
+            tiling,
+            score=score,
+            max_detections=max_detections,
+            batch_size=batch_size,
+            device=device,
+            on_unreadable=on_unreadable or _warn,
+            on_note=on_note or _LOGGER.warning,
+        )
     model = model.to(device).eval()
     inputs = _readable(files, model_preprocessing(model), on_unreadable or _warn)
-    return _detect_all(model, inputs, score, max_detections, batch_size, device)
+    return _detect_all(model, inputs, score, max_detections or MOST_DETECTIONS, batch_size, device)
 
 
 def model_preprocessing(model: nn.Module) -> Preprocessing:
@@ -60,10 +81,10 @@ def model_preprocessing(model: nn.Module) -> Preprocessing:
     return preprocessing
 
 
-def _check(score: float, max_detections: int, batch_size: int) -> None:
+def _check(score: float, max_detections: int | None, batch_size: int) -> None:
     if not 0.0 <= score <= 1.0:
         raise ValueError(f"expected a score threshold in [0, 1], got {score}; change --score")
-    if max_detections < 1 or batch_size < 1:
+    if (max_detections is not None and max_detections < 1) or batch_size < 1:
         raise ValueError(
             f"expected at least 1 detection and 1 image per batch, got --max-detections {max_detections}, "
             f"--batch-size {batch_size}"
@@ -102,21 +123,3 @@ def _detect_all(
         for one, detections in zip(batch, answers, strict=True):
             chosen = detections.above(score)[:max_detections]
             yield replace(chosen, file=str(one.file), image_id=str(one.file))
-
-
-def batches_of_like_sizes(inputs: Iterable[_Input], batch_size: int) -> Iterator[list[_Input]]:
-    """Consecutive inputs in batches whose common canvas is at most a quarter padding."""
-    batch: list[_Input] = []
-    for one in inputs:
-        if batch and (len(batch) == batch_size or _share_of_padding([*batch, one]) > LARGEST_SHARE_OF_PADDING):
-            yield batch
-            batch = []
-        batch.append(one)
-    if batch:
-        yield batch
-
-
-def _share_of_padding(batch: list[_Input]) -> float:
-    sizes = [one.pixels.shape[-2:] for one in batch]
-    canvas = max(height for height, _ in sizes) * max(width for _, width in sizes) * len(batch)
-    return 1.0 - sum(height * width for height, width in sizes) / canvas

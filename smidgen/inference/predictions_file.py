@@ -42,8 +42,11 @@ class PredictionsWriter:
 
 
 @contextmanager
-def predictions_file(path: Path) -> Iterator[PredictionsWriter]:
-    """Open `path` for streaming; it appears (or is replaced) only when the block ends without an error."""
+def predictions_file(path: Path, tiling: Mapping[str, Any] | None = None) -> Iterator[PredictionsWriter]:
+    """Open `path` for streaming; it appears (or is replaced) only when the block ends without an error.
+
+    tiling: the settings of tiled prediction, to stand in the document.
+    """
     partial = path.with_name(f".partial-{path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -51,7 +54,8 @@ def predictions_file(path: Path) -> Iterator[PredictionsWriter]:
             stream.write('{"images": [')
             writer = PredictionsWriter(stream)
             yield writer
-            stream.write(f'\n], "counts": {json.dumps(writer.counts)}}}\n')
+            settings = "" if tiling is None else f', "tiling": {json.dumps(tiling)}'
+            stream.write(f'\n], "counts": {json.dumps(writer.counts)}{settings}}}\n')
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

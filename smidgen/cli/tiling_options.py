@@ -1,0 +1,144 @@
+"""Options of tiled prediction, and the settings they make."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from smidgen.cli.failures import usage_error
+
+if TYPE_CHECKING:
+    from smidgen.inference import Tiling
+
+_PANEL = "Large images"
+
+Tile = Annotated[
+    int | None,
+    typer.Option(
+        "--tile",
+        metavar="PX",
+        help="Look at overlapping tiles of this side; any size of image.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Overlap = Annotated[
+    str | None,
+    typer.Option(
+        help="What tiles share: a share of the tile, or 200px; at least the largest object. [default: 0.2]",
+        rich_help_panel=_PANEL,
+    ),
+]
+Merge = Annotated[
+    str | None,
+    typer.Option(
+        metavar="nms|soft|fusion|none",
+        help="What becomes of several detections of one object. [default: nms]",
+        rich_help_panel=_PANEL,
+    ),
+]
+Agnostic = Annotated[bool, typer.Option("--agnostic", help="Merge across classes, too.", rich_help_panel=_PANEL)]
+WholeImage = Annotated[
+    bool,
+    typer.Option(
+        "--whole-image",
+        help="Look at the reduced image, too, for what is larger than the overlap.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Flips = Annotated[bool, typer.Option("--flips", help="Look at each tile mirrored, too.", rich_help_panel=_PANEL)]
+Scales = Annotated[
+    str | None,
+    typer.Option(help="Factors of the model's input size, such as 1.0,1.5. [default: 1.0]", rich_help_panel=_PANEL),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(help="Most memory to take above the model. [default: 2GiB]", rich_help_panel=_PANEL),
+]
+Bands = Annotated[
+    str | None,
+    typer.Option(help="Bands of a raster to show as red, green and blue, such as 4,3,2.", rich_help_panel=_PANEL),
+]
+ValueRange = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LOW,HIGH", help="Values of a raster that are black and white, such as 0,3000.", rich_help_panel=_PANEL
+    ),
+]
+
+
+def chosen_tiling(
+    tile: int | None,
+    *,
+    overlap: str | None,
+    merge: str | None,
+    agnostic: bool,
+    whole_image: bool,
+    flips: bool,
+    scales: str | None,
+    memory: str | None,
+    bands: str | None,
+    value_range: str | None,
+) -> Tiling | None:
+    """The settings; None without --tile. Raises ValueError for what makes no sense, and where --tile is missing."""
+    if tile is None:
+        _refuse_without_tile(
+            overlap=overlap,
+            merge=merge,
+            agnostic=agnostic,
+            whole_image=whole_image,
+            flips=flips,
+            scales=scales,
+            memory=memory,
+            bands=bands,
+            value_range=value_range,
+        )
+        return None
+    from smidgen.boxes.tile_merging import Merging
+    from smidgen.inference import Tiling
+    from smidgen.inference.tiling import PixelRules, memory_in_bytes
+
+    kind: Any = merge or "nms"
+    given: dict[str, Any] = {
+        "overlap": overlap,
+        "scales": scales and tuple(_numbers(scales, "--scales", "1.0,1.5")),
+        "memory_bytes": memory and memory_in_bytes(memory),
+    }
+    return Tiling(
+        tile_px=tile,
+        merging=Merging(kind=kind, agnostic=agnostic),
+        whole_image=whole_image,
+        flips=flips,
+        pixels=PixelRules(bands=_bands(bands), value_range=_value_range(value_range)),
+        **{name: value for name, value in given.items() if value is not None},
+    )
+
+
+def _refuse_without_tile(**options: object) -> None:
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
+    if given:
+        raise usage_error(f"{', '.join(given)} belong to tiled prediction", "say the size of the tiles: --tile 1024")
+
+
+def _numbers(text: str, option: str, example: str, count: int | None = None) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or (count is not None and len(numbers) != count):
+        raise ValueError(f"expected numbers such as {example}, got {text!r}; change {option}")
+    return numbers
+
+
+def _bands(text: str | None) -> tuple[int, int, int] | None:
+    if text is None:
+        return None
+    red, green, blue = (int(number) for number in _numbers(text, "--bands", "4,3,2", 3))
+    return red, green, blue
+
+
+def _value_range(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    low, high = _numbers(text, "--value-range", "0,3000", 2)
+    return low, high
