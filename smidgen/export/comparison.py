@@ -21,8 +21,8 @@ class Tolerance:
     may have no partner. tie: scores so close to the last one of a list that another detection may stand there instead.
     """
 
-    box: float = 2e-3
-    score: float = 2e-3
+    box: float = 1e-3
+    score: float = 1e-3
     share: float = 0.01
     tie: float = 1e-5
 
@@ -48,12 +48,11 @@ class SetDifference:
 def difference(expected: Detections, found: Detections, tolerance: Tolerance) -> SetDifference:
     """Compare two answers for one image. A partner has the same class, nearly the same box and nearly the same score.
 
-    Who has no partner is forgiven at the end of the own list, where the other side may have kept another of equal
-    score.
+    At the end of a list nobody is missed, if the other list is as long: another of equal score stands there.
     """
     near, boxes, scores = _nearness(expected, found, tolerance)
-    missing = ~near.any(1) & _before_the_end(expected.scores, tolerance.tie)
-    surplus = ~near.any(0) & _before_the_end(found.scores, tolerance.tie)
+    missing = ~near.any(1) & ~_replaced(expected, found, tolerance.tie)
+    surplus = ~near.any(0) & ~_replaced(found, expected, tolerance.tie)
     worst = [float(_best_partner(values, near).max()) if near.any() else 0.0 for values in (boxes, scores)]
     return SetDifference(int(near.any(1).sum()), int(missing.sum()), int(surplus.sum()), *worst)
 
@@ -83,5 +82,8 @@ def _best_partner(values: Float[Tensor, "E F"], near: Bool[Tensor, "E F"]) -> Fl
     return values.masked_fill(~near, torch.inf).amin(1)[near.any(1)]
 
 
-def _before_the_end(scores: Float[Tensor, " n"], tie: float) -> Bool[Tensor, " n"]:
-    return scores > scores.min() + tie if len(scores) else scores.bool()
+def _replaced(detections: Detections, others: Detections, tie: float) -> Bool[Tensor, " n"]:
+    """Detections in whose place the other list, which is no shorter, may hold another one."""
+    if len(others) < len(detections) or not len(detections):
+        return torch.zeros_like(detections.scores, dtype=torch.bool)
+    return detections.scores <= detections.scores.min() + tie

@@ -31,6 +31,7 @@ Sampling = Literal["grid", "gather"]
 
 INPUTS = ("pixels", "sizes_hw")
 OUTPUTS = FixedDetections._fields
+_LARGEST_SIDE_PX = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,20 @@ def trace(
     shapes = ({0: free, 2: free, 3: free} if dynamic_size else {0: free}, {0: free})
     with torch.no_grad(), _sampled_by(model, sampling), _quiet():
         program = torch.export.export(detector, (pixels, sizes_hw), dynamic_shapes=shapes, strict=False)
+    if dynamic_size:
+        _check_open_ended(program, canvas_hw)
     return TracedDetector(program, detector.detector.num_detections, dynamic_size)
+
+
+def _check_open_ended(program: torch.export.ExportedProgram, canvas_hw: tuple[int, int]) -> None:
+    """ValueError where the trace holds for canvases up to some size only: a map of one row or column is treated as a
+    size of its own.
+    """
+    if any(bounds.upper < _LARGEST_SIDE_PX for bounds in program.range_constraints.values()):
+        raise ValueError(
+            f"expected an example canvas on which every level has two cells a side, got {canvas_hw[0]}x{canvas_hw[1]}; "
+            "use a larger --size, or --fixed-size"
+        )
 
 
 @contextmanager

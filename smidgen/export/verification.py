@@ -17,7 +17,7 @@ from smidgen.data.geometry import resize_pixels
 from smidgen.export.bundle import Check
 from smidgen.export.bundle_detector import BundleDetector, on_canvas
 from smidgen.export.comparison import SetDifference, Tolerance, difference, total
-from smidgen.structures import ImageBatch
+from smidgen.structures import Detections, ImageBatch
 
 PADDED_SHARE = 0.8
 """Sides of the second image of a batch, whose canvas it leaves partly empty."""
@@ -69,10 +69,21 @@ def verify(
 def compare_on(model: Any, detector: BundleDetector, images: ImageBatch, tolerance: Tolerance) -> SetDifference:
     """The file's answer for the whole batch against the model's for each image of it alone, on the same canvas."""
     with torch.inference_mode():
-        found = detector.detect(images, images.sizes)
+        found = _found(detector, images)
         expected = [model.detect(_alone(images, index), [size]) for index, size in enumerate(images.sizes)]
     pairs = zip((one[0] for one in expected), found, strict=True)
     return total([difference(one, other, tolerance) for one, other in pairs])
+
+
+def _found(detector: BundleDetector, images: ImageBatch) -> list[Detections]:
+    try:
+        return detector.detect(images, images.sizes)
+    except Exception as error:  # every runtime has its own kinds
+        height, width = images.pixels.shape[2:]
+        raise ValueError(
+            f"expected the file to run on {len(images)} images of {height}x{width}, got: {str(error).splitlines()[0]}; "
+            "where a map has fewer tokens than there are queries, export at a larger --size, or with --fixed-size"
+        ) from error
 
 
 def _batch(case: Case, supply: Iterator[Tensor], detector: BundleDetector) -> ImageBatch:
