@@ -11,17 +11,21 @@ __version__ = "0.1.0.dev0"
 _PUBLIC: dict[str, str] = {
     "Classes": "smidgen.structures",
     "Detections": "smidgen.structures",
+    "Tiling": "smidgen.inference",
     "create_criterion": "smidgen.models",
     "create_model": "smidgen.models",
     "evaluate": "smidgen.evaluation",
+    "from_pretrained": "smidgen.checkpoints",
     "list_models": "smidgen.models",
     "load": "smidgen.checkpoints",
     "open_dataset": "smidgen.data",
     "optimize": "smidgen.inference",
     "predict": "smidgen.inference",
+    "push_to_hub": "smidgen.checkpoints",
     "register_model": "smidgen.models",
     "register_part": "smidgen.models",
     "save": "smidgen.checkpoints",
+    "save_pretrained": "smidgen.checkpoints",
     "train": "smidgen.training",
 }
 

@@ -19,11 +19,12 @@ from safetensors.torch import load_file, save_model
 from torch import Tensor, nn
 
 from smidgen.checkpoints.atomic_write import write_atomically
+from smidgen.checkpoints.hub import fetch, is_repository
+from smidgen.checkpoints.layout import CONFIG_FILE as CONFIG_FILE
+from smidgen.checkpoints.layout import WEIGHTS_FILE as WEIGHTS_FILE
 from smidgen.models import create_model
 from smidgen.structures import Classes
 
-WEIGHTS_FILE = "model.safetensors"
-CONFIG_FILE = "config.json"
 # Inside a run folder, the checkpoint to use first.
 _IN_RUN = ("best", "last", ".earlier-best", ".earlier-last")
 _SHOWN = 5
@@ -45,7 +46,8 @@ def save(
 
 
 def load(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:
-    """The model of a checkpoint folder, or of a run folder (its best, else its last), in evaluation mode.
+    """The model of a checkpoint folder, of a run folder (its best, else its last), or of a repository owner/name of the
+    Hugging Face hub, in evaluation mode.
 
     Errors: ValueError that says what is wrong with the folder and what to do.
     """
@@ -73,8 +75,12 @@ def load_weights(model: nn.Module, folder: Path) -> None:
 
 
 def checkpoint_folder(path: Path | str) -> Path:
-    """The folder with the two files: `path` itself, the folder of a file in it, or the best or last of a run."""
+    """The folder with the two files: `path` itself, the folder of a file in it, the best or last of a run, or what is
+    fetched where `path` is no path but a repository of the hub.
+    """
     path = Path(path)
+    if is_repository(path.as_posix()):
+        return fetch(path.as_posix())
     start = path.parent if path.name in (WEIGHTS_FILE, CONFIG_FILE) else path
     for folder in (start, *(start / name for name in _IN_RUN)):
         if (folder / CONFIG_FILE).is_file() and (folder / WEIGHTS_FILE).is_file():

@@ -19,10 +19,12 @@ from smidgen.cli import (
     convert_data,
     demo,
     evaluate,
+    export,
     models,
     predict,
     profile,
     score,
+    serve,
     stats,
     sweep_size,
     synth,
@@ -46,7 +48,7 @@ app = typer.Typer(
 for verb in (
     demo.demo, models.models, check.check, stats.stats, synth.synth, convert_data.convert_data, train.train,
     evaluate.evaluate, score.score, predict.predict, analyze.analyze, compare.compare, sweep_size.sweep_size,
-    profile.profile, convert.convert,
+    profile.profile, convert.convert, export.export, serve.serve,
 ):  # fmt: skip
     app.command()(verb)
 

@@ -1,0 +1,5 @@
+"""Names of the files of a checkpoint."""
+
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+CARD_FILE = "README.md"

@@ -1,0 +1,63 @@
+"""The application behind a socket, until a signal ends it: what was accepted is answered first."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+STOPPING_SECONDS = 10
+MOST_CONNECTIONS = 1000
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def serve(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000, started: Callable[[str], object] = print) -> None:
+    """Answer at `host` and `port` (0: one that is free) until SIGINT or SIGTERM; returns then.
+
+    started: told the address as soon as it can be asked. Raises ValueError where the address cannot be had.
+    """
+    listening = listening_socket(host, port)
+    shown_host = f"[{host}]" if ":" in host else host
+    # uvicorn raises the signal again once it has stopped; the caller has an answer to give and an exit code.
+    before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
+    try:
+        with listening:
+            started(f"http://{shown_host}:{listening.getsockname()[1]}")
+            http_server(app).run(sockets=[listening])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def http_server(app: FastAPI) -> uvicorn.Server:
+    """uvicorn's server, which says nothing unless something is wrong."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=STOPPING_SECONDS,
+        limit_concurrency=MOST_CONNECTIONS,
+    )
+    return uvicorn.Server(config)
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A socket that has the address. Raises ValueError where it cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family, backlog=512)
+    except (OSError, OverflowError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise ValueError(f"cannot listen at {host}:{port} ({reason}); change --host or --port") from error
+    with suppress(OSError):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
