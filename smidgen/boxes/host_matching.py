@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 import numpy as np
 import torch
@@ -40,6 +40,11 @@ class HostRule(Protocol):
 
     def pairs(self, figures: NDArray[Any]) -> Pairs:
         """Who answers for whom in one image, by the figures of the queries that exist; sorted by query."""
+
+
+def decides_on_host(rule: object) -> TypeGuard[HostRule]:
+    """Whether the rule can be asked together with others."""
+    return isinstance(rule, HostRule)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import torch.distributed
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from smidgen.boxes.host_matching import HostRule, MatchRequest, match_together
+from smidgen.boxes.host_matching import MatchRequest, decides_on_host, match_together
 from smidgen.structures import (
     DenoisingPredictions,
     DetectorOutput,
@@ -139,7 +139,7 @@ class SetLoss(nn.Module):
         matches = {suffix: each.known for suffix, each in sets.items() if each.known is not None}
         for suffix, each in sets.items():
             rule = self.assignments.get(each.name)
-            if isinstance(rule, HostRule):
+            if decides_on_host(rule):
                 requests[suffix] = MatchRequest(rule, each.predictions, each.targets)
             elif rule is not None:
                 matches[suffix] = rule(each.predictions, each.targets)
