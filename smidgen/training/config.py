@@ -57,7 +57,7 @@ class TrainingConfig:
 
     Changes speed only:
         activation_checkpointing: compute activations again in the backward pass instead of keeping them.
-        workers: processes that load images; 0 = the training process does.
+        workers: processes that load images; 0 = the training process does. What is "waited for data" they can shorten.
         log_every: steps between lines of metrics.jsonl.
         checkpoint_every_seconds: at most so many seconds of work are lost in a crash; None = do not watch the clock.
         checkpoint_every_steps: save after so many steps, too; None = do not count.

@@ -17,9 +17,11 @@ from smidgen.checkpoints.atomic_write import write_atomically
 from smidgen.training.config import TrainingConfig
 from smidgen.training.contracts import Batch, Evaluate, TrainingBatches, TrainingImages
 from smidgen.training.curves import draw_curves
+from smidgen.training.data_feed import moved_ahead, moved_to
 from smidgen.training.interruption import Interrupted
 from smidgen.training.memory_forecast import used_gigabytes
 from smidgen.training.preparation import TrainingRequest, open_session
+from smidgen.training.progress import step_status
 from smidgen.training.random_state import preserved_random_state
 from smidgen.training.session import Session
 from smidgen.training.state import save_best, save_last
@@ -120,6 +122,7 @@ def _train_epoch(session: Session) -> bool:
     """Steps to the end of the epoch, or of what the run may use up; whether it is that."""
     if _is_spent(session):
         return True
+    session.waiting.restart()
     for group in _groups(session):
         _draw_samples(session, group)
         report = take_step(session, group)
@@ -139,7 +142,8 @@ def _groups(session: Session) -> Iterator[list[Batch]]:
     session.batches.set_epoch(session.position.epoch)
     # A loader may draw a seed when it starts, and a resumed run starts it once more.
     with preserved_random_state():
-        batches = session.batches.iterate(session.position.batch)
+        loaded = moved_ahead(session.batches.iterate(session.position.batch), session.accelerator.device)
+        batches = session.waiting.timed(loaded)
         first = list(islice(batches, 1))
     rest = chain(first, batches)
     while group := list(islice(rest, session.config.accumulation)):
@@ -151,9 +155,10 @@ def _count(session: Session, report: StepReport, batches: int) -> None:
     position = session.position
     position.step, position.batch = position.step + 1, position.batch + batches
     memory = used_gigabytes(session.accelerator.device)
-    session.display.advance(position.step, f"epoch {position.epoch + 1}, loss {report.loss:.4g}, {memory:.2f} GB")
+    session.display.advance(position.step, step_status(position.epoch + 1, report.loss, memory, session.waiting.share))
     if position.step % session.config.log_every == 0 or position.step in (1, session.total_steps):
         session.record("train", _training_line(session, report, memory))
+        session.waiting.restart()
 
 
 def _training_line(session: Session, report: StepReport, gigabytes: float) -> dict[str, object]:
@@ -163,6 +168,7 @@ def _training_line(session: Session, report: StepReport, gigabytes: float) -> di
         "gradient_norm": report.gradient_norm,
         "learning_rates": {group["name"]: group["lr"] for group in session.optimizer.param_groups},
         "memory_gb": round(gigabytes, 3),
+        "data_waiting_share": round(session.waiting.share, 4),
     }
 
 
@@ -231,7 +237,8 @@ def _draw_samples(session: Session, group: Sequence[Batch]) -> None:
     from smidgen.data import draw_samples
 
     picture = session.run.samples / f"step_{session.position.step}.png"
-    write_atomically(picture, lambda partial: draw_samples(group[0], session.detector.classes, partial))
+    batch = moved_to(group[0], "cpu")
+    write_atomically(picture, lambda partial: draw_samples(batch, session.detector.classes, partial))
 
 
 def _draw_curves(session: Session) -> None:

@@ -239,6 +239,7 @@ def _training_batches(request: TrainingRequest, accelerator: Accelerator) -> Tra
         workers=request.config.workers,
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
+        pin_memory=accelerator.device.type == "cuda",
     )
 
 

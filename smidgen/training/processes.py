@@ -11,7 +11,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, gather_object
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 # While the main process evaluates, the others wait for it; collectives must not lose patience.
 _PATIENCE = timedelta(hours=6)
@@ -47,6 +48,16 @@ def mean_over_processes(accelerator: Accelerator, values: list[float | torch.Ten
         return [float(part) for part in parts]
     exchanged = accelerator.reduce(torch.stack(parts).to(accelerator.device, torch.float32), reduction="mean")
     return [float(value) for value in exchanged.tolist()]
+
+
+def means_and_own(
+    accelerator: Accelerator, shared: Float[Tensor, " S"], own: Float[Tensor, " N"]
+) -> tuple[list[float], list[float]]:
+    """The mean of each shared number over all processes, and this one's own numbers: one exchange, one copy."""
+    if accelerator.num_processes > 1:
+        shared = accelerator.reduce(shared, reduction="mean")
+    numbers = torch.cat([shared, own]).tolist()
+    return numbers[: len(shared)], numbers[len(shared) :]
 
 
 def gathered(accelerator: Accelerator, value: Any) -> list[Any]:

@@ -91,6 +91,11 @@ class LineDisplay:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def step_status(epoch: int, loss: float, gigabytes: float, waiting_share: float) -> str:
+    """A few words on a step. waiting_share: of the time, spent on waiting for batches; a large one asks for workers."""
+    return f"epoch {epoch}, loss {loss:.4g}, {gigabytes:.2f} GB, waited {waiting_share:.0%} for data"
+
+
 def _bar(console: Console) -> Progress:
     columns = (
         TextColumn("{task.description}"),

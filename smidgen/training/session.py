@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from smidgen.training.config import TrainingConfig
 from smidgen.training.contracts import Detector, Evaluate, TrainingBatches
+from smidgen.training.data_feed import WaitingTime
 from smidgen.training.event_log import EventLog
 from smidgen.training.interruption import StopRequest
 from smidgen.training.progress import Display
@@ -58,7 +59,8 @@ class Clock:
 class Session:
     """model: as it was handed in; wrapped: the same as it is called in training. average: of the weights, if wanted.
 
-    total_steps, steps_per_epoch: for the schedule and for `progress`; the training may end earlier.
+    total_steps, steps_per_epoch: for the schedule and for `progress`; the training may end earlier. waiting: for
+    batches, since the latest line of the metrics.
     """
 
     config: TrainingConfig
@@ -78,6 +80,7 @@ class Session:
     clock: Clock
     steps_per_epoch: int
     total_steps: int
+    waiting: WaitingTime = field(default_factory=WaitingTime)
 
     @property
     def is_main(self) -> bool:

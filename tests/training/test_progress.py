@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from smidgen.training.progress import LineDisplay, open_display
+from smidgen.training.progress import LineDisplay, open_display, step_status
 
 
 def test_lines_are_rare_but_the_last_always_comes() -> None:
@@ -35,3 +35,7 @@ def test_other_processes_are_silent() -> None:
         display.advance(1, "loss")
         display.say("text")
     assert console.file.getvalue() == ""  # type: ignore[attr-defined]
+
+
+def test_a_step_says_what_part_of_the_time_it_waited_for_data() -> None:
+    assert step_status(3, 1.23456, 0.5, 0.124) == "epoch 3, loss 1.235, 0.50 GB, waited 12% for data"
