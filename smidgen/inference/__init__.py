@@ -2,7 +2,7 @@
 
 from smidgen.inference.drawing import draw_detections
 from smidgen.inference.geojson_file import geojson_file
-from smidgen.inference.georeference import Georeference, georeference
+from smidgen.inference.georeference import Georeference, read_georeference
 from smidgen.inference.optimization import OptimizedDetector, optimize
 from smidgen.inference.pictures import picture_path, write_picture
 from smidgen.inference.prediction import predict
@@ -18,12 +18,12 @@ __all__ = [
     "common_root",
     "draw_detections",
     "geojson_file",
-    "georeference",
     "image_files",
     "optimize",
     "picture_path",
     "predict",
     "prediction_record",
     "predictions_file",
+    "read_georeference",
     "write_picture",
 ]

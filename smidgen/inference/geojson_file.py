@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from smidgen.inference.georeference import Georeference, georeference, require_rasterio
+from smidgen.inference.georeference import Georeference, read_georeference, require_rasterio
 from smidgen.inference.predictions_file import prediction_record
 from smidgen.structures import Detections
 
@@ -27,7 +27,7 @@ class GeoJsonWriter:
 
     def add(self, detections: Detections) -> None:
         """Append one image's detections, read its place from its file."""
-        place = georeference(detections.file)
+        place = read_georeference(detections.file)
         if place is None:
             self.without_place.append(detections.file)
             return

@@ -38,7 +38,7 @@ class Georeference:
         return np.stack([longitude, latitude], axis=-1).reshape(-1, 4, 2)
 
 
-def georeference(path: Path | str) -> Georeference | None:
+def read_georeference(path: Path | str) -> Georeference | None:
     """Of an image file; None where it has none. Raises ValueError without rasterio."""
     require_rasterio()
     import rasterio
