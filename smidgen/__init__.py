@@ -11,6 +11,7 @@ __version__ = "0.1.0.dev0"
 _PUBLIC: dict[str, str] = {
     "Classes": "smidgen.structures",
     "Detections": "smidgen.structures",
+    "Guide": "smidgen.inference",
     "Tiling": "smidgen.inference",
     "create_criterion": "smidgen.models",
     "create_model": "smidgen.models",

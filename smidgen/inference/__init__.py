@@ -3,6 +3,7 @@
 from smidgen.inference.drawing import draw_detections
 from smidgen.inference.geojson_file import geojson_file
 from smidgen.inference.georeference import Georeference, read_georeference
+from smidgen.inference.guided_tiling import Guide, GuidedTiles
 from smidgen.inference.optimization import OptimizedDetector, optimize
 from smidgen.inference.pictures import picture_path, write_picture
 from smidgen.inference.prediction import predict
@@ -12,6 +13,8 @@ from smidgen.inference.tiling import Tiling
 
 __all__ = [
     "Georeference",
+    "Guide",
+    "GuidedTiles",
     "OptimizedDetector",
     "PredictionsWriter",
     "Tiling",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from smidgen.data import UnreadableImageError, read_image
 from smidgen.data.geometry import resize_pixels
 from smidgen.inference.batching import batches_of_like_sizes as batches_of_like_sizes
+from smidgen.inference.guided_tiling import Guide, GuidedTiles
 from smidgen.inference.sources import Source, image_files
 from smidgen.inference.tiling.prediction import predict_tiled
 from smidgen.inference.tiling.settings import Tiling
@@ -43,6 +44,7 @@ def predict(
     batch_size: int = 1,
     device: str | torch.device = "cpu",
     tiling: Tiling | None = None,
+    guide: Guide | None = None,
     on_unreadable: OnUnreadable | None = None,
     on_note: OnNote | None = None,
 ) -> Iterator[Detections]:
@@ -51,12 +53,15 @@ def predict(
     sources: files, folders or glob patterns; only one batch of images is held in memory. Images that cannot be read
     are given to `on_unreadable` (None: logged as a warning) and skipped. Consecutive images share a batch while their
     sizes are alike. max_detections: per image; None is 300, and no limit with `tiling`.
-    tiling: look at overlapping tiles, without loading large images whole; `batch_size` is tiles then. on_note: hears of
+    tiling: look at overlapping tiles, without loading large images whole; `batch_size` is tiles then. guide: look only
+    at tiles in which a cheap look from afar sees something. on_note: hears of
     the memory this will take, and of limits that were met (None: logged).
     Raises ValueError for settings out of range, FileNotFoundError for a missing source.
     """
     _check(score, max_detections, batch_size)
     files = image_files(sources)
+    if guide is not None and tiling is None:
+        raise ValueError("expected tiling where a guide chooses tiles, got none; give tiling, too (--tile)")
     if tiling is not None:
         return predict_tiled(
             model,
@@ -68,6 +73,7 @@ def predict(
             device=device,
             on_unreadable=on_unreadable or _warn,
             on_note=on_note or _LOGGER.warning,
+            choose=None if guide is None else GuidedTiles(model, guide, device),
         )
     model = model.to(device).eval()
     inputs = _readable(files, model_preprocessing(model), on_unreadable or _warn)

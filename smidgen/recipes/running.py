@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,6 +16,8 @@ from smidgen.data.image_files import shown
 from smidgen.data.object_sizes import object_sides_px
 from smidgen.evaluation import bootstrap_intervals, evaluate, load_protocol
 from smidgen.evaluation.evaluation import Evaluation
+from smidgen.evaluation.tiled import evaluate_tiled
+from smidgen.inference.tiling import Tiling
 from smidgen.models import create_criterion, create_model, derived_settings, trainable_from_scratch
 from smidgen.models.dense_config import PAPERS_THRESHOLD
 from smidgen.recipes.cascade_threshold import opened_recall, save_with_choice, with_recall
@@ -143,10 +146,15 @@ def judge(
     config: EvaluationConfig,
     *,
     device: str | None = None,
+    tiling: Tiling | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Evaluate, with bootstrap intervals over images for every average precision where `config` asks for them."""
-    found = evaluate(
+    """Evaluate, with bootstrap intervals over images for every average precision where `config` asks for them.
+
+    tiling: look at tiles of the images.
+    """
+    judged = evaluate if tiling is None else partial(evaluate_tiled, tiling=tiling)
+    found = judged(
         model, dataset, protocol=config.protocol, batch_size=config.batch_size, device=device, progress=progress
     )
     if not config.bootstrap:
@@ -188,8 +196,9 @@ def _with_threshold(
 def _judge(experiment: Experiment, dataset: DetectionDataset | None, device: str | None) -> Judge | None:
     if dataset is None:
         return None
-    quick = replace(experiment.evaluation, bootstrap=0)
-    return lambda model: judge(model, dataset, quick).metrics
+    quick, config = replace(experiment.evaluation, bootstrap=0), experiment.data.tiling
+    tiling = None if config is None else Tiling(tile_px=config.size_px, overlap=f"{config.overlap_px}px")
+    return lambda model: judge(model, dataset, quick, tiling=tiling).metrics
 
 
 def _open(config: DataConfig, split: str, say: Say) -> DetectionDataset:

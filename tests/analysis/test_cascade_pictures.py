@@ -21,7 +21,7 @@ from smidgen.analysis.cascade_pictures import (
 from smidgen.analysis.dense_observation import DenseSight, Pointing
 from smidgen.analysis.explanation import explain
 from smidgen.analysis.observation import Observation
-from smidgen.analysis.query_scores import QueryScores
+from smidgen.inference.query_scores import QueryScores
 from smidgen.data import DetectionDataset, open_dataset
 from smidgen.data.synthetic import SceneConfig, generate
 from smidgen.decoder.cascaded_head import ComputedCells, ComputedLevel

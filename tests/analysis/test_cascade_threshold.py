@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from smidgen.analysis.cascade_threshold import computed_scores, object_scores, path_scores, threshold_for_recall
-from smidgen.analysis.query_scores import NOWHERE, QueryScores
+from smidgen.inference.query_scores import NOWHERE, QueryScores
 from smidgen.data import DetectionDataset, open_dataset
 from smidgen.data.synthetic import SceneConfig, generate
 from smidgen.losses.small_object_map import SmallObjectLoss
