@@ -112,7 +112,7 @@ class DenseReadout(nn.Module):
     def _candidates(self, output: DenseOutput, level: int, image: int) -> ScoredBoxes:
         answers, stride = output.levels[level], output.strides[level]
         cells, logits, regression, centerness = _of_image(answers, image)
-        ranks = self._ranks(logits, centerness)
+        ranks = self.ranks(logits, centerness)
         if not self.padded_cells and output.sizes_hw[image] != output.canvas_hw:
             ranks = ranks.masked_fill(_outside(cells, stride, output.sizes_hw[image])[:, None, None], -torch.inf)
         num_answers, num_classes = logits.shape[1:]
@@ -123,7 +123,7 @@ class DenseReadout(nn.Module):
         boxes = self.decoder(level, _at(cells, row), stride, answer, regression[row, answer].float())
         return ScoredBoxes(boxes, scores[: len(index)], index % num_classes)
 
-    def _ranks(self, logits: Float[Tensor, "n A K"], centerness: Float[Tensor, "n A"] | None) -> Float[Tensor, "n A K"]:
+    def ranks(self, logits: Float[Tensor, "n A K"], centerness: Float[Tensor, "n A"] | None) -> Float[Tensor, "n A K"]:
         """What candidates are ordered by: logits, or probability times centerness, 0 below the threshold."""
         if centerness is None:
             return logits.float()

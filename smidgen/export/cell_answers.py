@@ -38,7 +38,7 @@ class CellDetector(nn.Module):
     ) -> tuple[Float[Tensor, "B m 4"], Float[Tensor, "B m"], Int[Tensor, "B m"]]:
         """The level's boxes (pixels of the network input), scores (-1 where there is none) and labels."""
         answers, stride = levels.answers[level], levels.strides[level]
-        (height, width), (num_answers, num_classes) = answers.shape, answers.logits.shape[1:]
+        num_answers, num_classes = answers.logits.shape[1:]
         ranks = self._ranks(answers)
         if not self.readout.padded_cells:
             hidden = ~visible_cells(answers.shape, stride, sizes_hw)[:, :, None, None]
@@ -47,14 +47,13 @@ class CellDetector(nn.Module):
         cell, answer = index // (num_answers * num_classes), index // num_classes % num_answers
         exists = self._exists(best) & (best.new_ones(best.shape[1]).cumsum(0) <= levels.counts(level)[:, None])
         regression = rows_at(answers.per_image(answers.regression), cell * num_answers + answer)
-        flat = cell.flatten()
-        cells = Cells(torch.zeros_like(flat), flat // width, flat % width, (height, width), 1)
+        cells = cells_at(cell.flatten(), answers.shape)
         boxes = self.readout.decoder(level, cells, stride, answer.flatten(), regression.flatten(0, 1).float())
         return boxes.view_as(regression), self._scores(best).masked_fill(~exists, -1.0), index % num_classes
 
     def _ranks(self, answers: LevelAnswers) -> Float[Tensor, "B cells A K"]:
         """As `DenseReadout` orders its candidates."""
-        ranks = self.readout._ranks(answers.logits, answers.centerness)
+        ranks = self.readout.ranks(answers.logits, answers.centerness)
         return ranks.unflatten(0, (answers.batch, -1))
 
     def _exists(self, ranks: Tensor) -> Bool[Tensor, "B m"]:
@@ -67,6 +66,16 @@ class CellDetector(nn.Module):
     def with_centerness(self) -> bool:
         """Whether the head judges how central a cell is (FCOS)."""
         return getattr(self.detector.head, "centerness_prediction", None) is not None
+
+
+def cells_at(index: Int[Tensor, " n"], shape: tuple[int, int]) -> Cells:
+    """Cells of one level by their number, row by row.
+
+    Looked up in maps of rows and columns: exporters cannot divide by a width that is not known yet.
+    """
+    row = torch.arange(shape[0], device=index.device)[:, None].expand(shape).flatten()
+    column = torch.arange(shape[1], device=index.device).expand(shape).flatten()
+    return Cells(torch.zeros_like(index), row[index], column[index], shape, 1)
 
 
 def visible_cells(shape: tuple[int, int], stride: int, sizes_hw: Int[Tensor, "B 2"]) -> Bool[Tensor, "B cells"]:
