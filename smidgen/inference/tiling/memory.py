@@ -1,4 +1,4 @@
-"""How much memory tiled prediction takes above the model, said before it begins: measured on one look at one tile."""
+"""How much memory tiled prediction takes above the model, said before it begins: measured on one look."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ import torch
 from torch import nn
 
 from smidgen.inference.tiling.looks import scaled
+from smidgen.inference.tiling.raster_windows import CACHE_BYTES
 from smidgen.inference.tiling.settings import Tiling
 from smidgen.structures import ImageBatch, Preprocessing
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _MEBIBYTE = 2**20
-_LEFT_FOR_DECODING = 0.5
-BYTES_OF_A_RASTERS_CACHE = 256 * _MEBIBYTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +60,14 @@ class MemoryForecast:
 
 
 def forecast(model: nn.Module, tiling: Tiling, device: torch.device | str) -> MemoryForecast:
-    """Look at one gray tile at the largest scale, and see what that takes."""
+    """Look at one gray image as large as any that the model will be shown, and see what that takes."""
     preprocessing: Preprocessing = model.config.preprocessing  # type: ignore[union-attr, assignment]
-    height, width = scaled(preprocessing, max(tiling.scales)).resized_hw(tiling.tile_px, tiling.tile_px)
+    largest = scaled(preprocessing, max(1.0, *tiling.scales) if tiling.whole_image else max(tiling.scales))
+    height, width = largest.short_side, largest.long_side  # what a narrow window, or a whole image, may become
     batch = ImageBatch.collate([torch.full((3, height, width), 128, dtype=torch.uint8)], preprocessing.pad_multiple)
     pixels = 3 * tiling.tile_px**2 * 2 + 3 * height * width * 2  # read and as it was decoded; resized and batched
     network = _peak_bytes(model, batch.to(device), (tiling.tile_px, tiling.tile_px))
-    return MemoryForecast(network, pixels, BYTES_OF_A_RASTERS_CACHE, tiling.memory_bytes)
+    return MemoryForecast(network, pixels, CACHE_BYTES, tiling.memory_bytes)
 
 
 @torch.inference_mode()

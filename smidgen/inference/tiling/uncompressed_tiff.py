@@ -67,7 +67,7 @@ class UncompressedTiff:
         """The file, if `is_readable_in_windows` says so."""
         with path.open("rb") as file:
             picture: Any = TiffImageFile(file)
-            samples = 8 * len(picture.tag_v2.get(BITSPERSAMPLE, (8,))) // 8
+            samples = len(picture.tag_v2.get(BITSPERSAMPLE, (8,)))  # of a byte each
             places = np.array([tile.extents for tile in picture.tile], dtype=np.int64)
             strides = np.array([tile.args[1] for tile in picture.tile], dtype=np.int64)
             yield cls(

@@ -14,7 +14,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
@@ -138,8 +137,3 @@ def _first_bytes(path: Path) -> bytes:
             return file.read(16)
     except OSError as error:
         raise UnreadableImageError(path, error.strerror or str(error)) from error
-
-
-def stacked_gray(values: UInt8[Tensor, "h w"]) -> UInt8[Tensor, "3 h w"]:
-    """One band as three equal channels."""
-    return torch.stack([values] * 3)
