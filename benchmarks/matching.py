@@ -1,77 +1,73 @@
-"""What matching per image and building denoising queries at once save: ratios of one run.
+"""What matching together and building denoising queries at once save: ratios of one run.
 
-Matching: 4 images x 900 queries x 500 objects. The peer builds one cost matrix of all queries against all images'
-objects and cuts the diagonal blocks out of it, as the DETR family's released code does. Denoising: the peer walks over
-copies and images, all objects of an image at once. Both peers are written here; each pair is checked to give the same
+Matching: 4 images x 900 queries x 500 objects, one set, and the seven sets of a step (six decoder layers and the
+proposals). The peer builds one cost matrix of all queries against all images' objects and cuts the diagonal blocks out
+of it, set by set, as the DETR family's released code does. Denoising: the peers walk over copies and images, all
+objects of an image at once, and over every single object. All peers are written here; each is checked to give the same
 answer before it is timed.
 
-    python benchmarks/matching.py [--images 4] [--queries 900] [--objects 500] [--rounds 5] [--quick]
+    python benchmarks/matching.py [--images 4] [--queries 900] [--objects 500] [--sets 7] [--rounds 5] [--quick]
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import torch
+from measuring import Recording, parser, recording
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from smidgen.assignment import HungarianAssignment
 from smidgen.boxes import inverse_sigmoid
+from smidgen.boxes.host_matching import MatchRequest, match_together
 from smidgen.queries.denoising import ContrastiveDenoising, DenoisingNoise
 from smidgen.structures import Matches, Predictions, Target
 
 NUM_CLASSES = 80
 WIDTH = 256
+DENOISED = (10, 50)  # objects per image, beside those that were asked for
 
 
 def main() -> None:
     options = _options()
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
-    targets = [_target(options.objects) for _ in range(options.images)]
-    boxes = torch.rand(options.images, options.queries, 4) * 0.5 + 0.1
-    predictions = Predictions(torch.randn(options.images, options.queries, NUM_CLASSES), boxes)
-    print(
-        f"{options.images} images x {options.queries} queries x {options.objects} objects, 1 thread, median of", end=" "
-    )
-    print(f"{options.rounds}")
-    _matching(predictions, targets, options.rounds)
-    for objects in (10, 50, options.objects):
-        _denoising([_target(objects) for _ in range(options.images)], 4 * options.rounds)
+    with recording(__file__, options) as record:
+        targets = tuple(_target(options.objects) for _ in range(options.images))
+        sets = [_predictions(options.images, options.queries, targets) for _ in range(options.sets)]
+        for chosen in (sets[:1], sets):
+            measure_matching(record, chosen, targets)
+        for objects in (*DENOISED, options.objects):
+            measure_denoising(record, [_target(objects) for _ in range(options.images)])
 
 
-def _matching(predictions: Predictions, targets: Sequence[Target], rounds: int) -> None:
+def measure_matching(record: Recording, sets: Sequence[Predictions], targets: tuple[Target, ...]) -> None:
+    """All sets together, set by set, and set by set in the concatenated form."""
     rule = HungarianAssignment()
-    ours, peers = rule(predictions, targets), concatenated_matching(rule, predictions, targets)
-    assert torch.equal(ours.query, peers.query) and torch.equal(ours.target, peers.target)
-    _report(
-        "matching, per image",
-        "concatenated batch",
-        lambda: rule(predictions, targets),
-        lambda: concatenated_matching(rule, predictions, targets),
-        rounds,
-    )
+    ways = {
+        "concatenated": partial(set_by_set, partial(concatenated_matching, rule), sets, targets),
+        "set by set": partial(set_by_set, rule, sets, targets),
+        "together": partial(matched_together, rule, sets, targets),
+    }
+    for way in ("set by set", "together"):
+        for ours, peers in zip(ways[way](), ways["concatenated"](), strict=True):
+            assert torch.equal(ours.query, peers.query) and torch.equal(ours.target, peers.target)
+    images, queries = sets[0].logits.shape[:2]
+    name = f"matching of {len(sets)} sets, {images} images x {queries} queries x {len(targets[0])} objects"
+    record.measure(name, ways, against="concatenated")
 
 
-def _denoising(targets: Sequence[Target], rounds: int) -> None:
-    part = ContrastiveDenoising(NUM_CLASSES, WIDTH, max_objects=None)
-    groups = part.group_rule(max(len(target) for target in targets))
-    noise = DenoisingNoise.draw(2 * groups * sum(len(target) for target in targets), NUM_CLASSES)
-    with torch.no_grad():
-        queries, (content, reference) = part(targets, noise), looped_denoising(part, targets, groups, noise)
-        assert torch.equal(queries.content, content)
-        torch.testing.assert_close(queries.reference, reference, atol=1e-6, rtol=0)
-        _report(
-            f"denoising of {len(targets[0])} objects, all at once",
-            "image by image",
-            lambda: part(targets, noise),
-            lambda: looped_denoising(part, targets, groups, noise),
-            rounds,
-        )
+def matched_together(
+    rule: HungarianAssignment, sets: Sequence[Predictions], targets: tuple[Target, ...]
+) -> list[Matches]:
+    """As a training step does it."""
+    return match_together([MatchRequest(rule, each, targets) for each in sets])
+
+
+def set_by_set(match, sets: Sequence[Predictions], targets: tuple[Target, ...]) -> list[Matches]:  # type: ignore[no-untyped-def]
+    """One set after the other."""
+    return [match(each, targets) for each in sets]
 
 
 def concatenated_matching(rule: HungarianAssignment, predictions: Predictions, targets: Sequence[Target]) -> Matches:
@@ -93,22 +89,59 @@ def concatenated_matching(rule: HungarianAssignment, predictions: Predictions, t
     return Matches(image, query, target)
 
 
-def looped_denoising(
-    part: ContrastiveDenoising, targets: Sequence[Target], groups: int, noise: DenoisingNoise
+def measure_denoising(record: Recording, targets: Sequence[Target]) -> None:
+    """Content and reference of DINO's denoising queries."""
+    part = ContrastiveDenoising(NUM_CLASSES, WIDTH, max_objects=None)
+    groups = part.group_rule(max(len(target) for target in targets))
+    noise = DenoisingNoise.draw(2 * groups * sum(len(target) for target in targets), NUM_CLASSES)
+    ways = {
+        "object by object": partial(looped_denoising, part, targets, groups, noise, each_object=True),
+        "image by image": partial(looped_denoising, part, targets, groups, noise),
+        "at once": partial(denoising_at_once, part, targets, noise),
+    }
+    with torch.no_grad():
+        content, reference = ways["at once"]()
+        for way in ("object by object", "image by image"):
+            assert torch.equal(content, ways[way]()[0])
+            torch.testing.assert_close(reference, ways[way]()[1], atol=1e-6, rtol=0)
+        name = f"denoising of {len(targets)} images x {len(targets[0])} objects, {groups} groups"
+        record.measure(name, ways, against="object by object")
+
+
+def denoising_at_once(
+    part: ContrastiveDenoising, targets: Sequence[Target], noise: DenoisingNoise
 ) -> tuple[Tensor, Tensor]:
-    """Content and reference, filled copy by copy and image by image."""
+    """As a detector does it, known matches included."""
+    queries = part(targets, noise)
+    return queries.content, queries.reference
+
+
+def looped_denoising(
+    part: ContrastiveDenoising,
+    targets: Sequence[Target],
+    groups: int,
+    noise: DenoisingNoise,
+    each_object: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Filled copy by copy and image by image; each_object: and object by object."""
     most = max(len(target) for target in targets)
     content = torch.zeros(len(targets), 2 * groups * most, part.label_encoder.embedding_dim)
     reference = torch.full((len(targets), 2 * groups * most, 4), 0.5)
     row = 0
     for copy in range(2 * groups):
         for image, target in enumerate(targets):
-            here, slots = slice(row, row + len(target)), slice(copy * most, copy * most + len(target))
-            labels = torch.where(noise.flip[here] < part.flip_probability, noise.labels[here], target.labels)
-            content[image, slots] = part.label_encoder(labels)
-            move = (2 * noise.direction[here] - 1) * (noise.amount[here] + copy % 2) * part.box_noise
-            reference[image, slots] = inverse_sigmoid(_moved(target.boxes_cxcywh, move), part.eps).sigmoid()
-            row += len(target)
+            boxes = target.boxes_cxcywh
+            step = 1 if each_object else max(1, len(target))
+            for start in range(0, len(target), step):
+                objects, here = slice(start, start + step), slice(row, row + step)
+                slots = slice(copy * most + start, copy * most + start + step)
+                labels = torch.where(
+                    noise.flip[here] < part.flip_probability, noise.labels[here], target.labels[objects]
+                )
+                content[image, slots] = part.label_encoder(labels)
+                move = (2 * noise.direction[here] - 1) * (noise.amount[here] + copy % 2) * part.box_noise
+                reference[image, slots] = inverse_sigmoid(_moved(boxes[objects], move), part.eps).sigmoid()
+                row += step
     return content, reference
 
 
@@ -119,17 +152,11 @@ def _moved(boxes_cxcywh: Tensor, move: Tensor) -> Tensor:
     return torch.cat([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], dim=1)
 
 
-def _report(name: str, peer_name: str, ours: Callable[[], object], peer: Callable[[], object], rounds: int) -> None:
-    # Taken in turns, so that a busy moment of the machine falls on both.
-    pairs = [(_seconds(ours), _seconds(peer)) for _ in range(rounds)]
-    our_time, peer_time = (statistics.median(side) for side in zip(*pairs, strict=True))
-    print(f"{name}: {our_time * 1e3:.1f} ms; {peer_name}: {peer_time * 1e3:.1f} ms; ratio {peer_time / our_time:.1f}x")
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+def _predictions(images: int, queries: int, targets: Sequence[Target]) -> Predictions:
+    """Boxes near objects, as in a network that has learned something."""
+    chosen = [target.boxes_cxcywh[torch.randint(len(target), (queries,))] for target in targets]
+    boxes = torch.stack([boxes * (1 + 0.1 * torch.randn(queries, 4)) for boxes in chosen])
+    return Predictions(torch.randn(images, queries, NUM_CLASSES), boxes.clamp(1e-3, 1))
 
 
 def _target(num_objects: int) -> Target:
@@ -139,15 +166,8 @@ def _target(num_objects: int) -> Target:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=4)
-    parser.add_argument("--queries", type=int, default=900)
-    parser.add_argument("--objects", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="one round")
-    options = parser.parse_args()
-    options.rounds = 1 if options.quick else options.rounds
-    return options
+    options = parser(__doc__, rounds=5, images=(4, 2), queries=(900, 100), objects=(500, 40), sets=(7, 3))
+    return options.parse_args()
 
 
 if __name__ == "__main__":

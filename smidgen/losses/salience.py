@@ -25,6 +25,9 @@ from smidgen.tokens.salience_filtering import SalienceMaps
 
 Confidence: TypeAlias = Literal["code", "paper"]
 
+PAIRS_AT_ONCE = 2**21
+"""Boxes x cells that are looked at together on a GPU: 8 MB for each number about a pair."""
+
 OFFICIAL_LIMITS_PX = (64.0, 128.0, 256.0, 99999.0)
 
 
@@ -101,16 +104,18 @@ def level_targets(
     """
     best = boxes_xyxy.new_zeros(shape[0] * shape[1])
     taught = torch.zeros_like(best)
-    if len(boxes_xyxy) == 0:
-        return best.unflatten(0, shape)
-    box, cell, centers = _cells_in_boxes(boxes_xyxy, shape, canvas_hw)
-    corners = boxes_xyxy[box]
-    to_sides = torch.cat([centers - corners[:, :2], corners[:, 2:] - centers], dim=-1)
-    inside, farthest = to_sides.amin(dim=-1) > 0, to_sides.amax(dim=-1)
-    within = inside & (farthest > limit_px[0]) & (farthest <= limit_px[1])
-    value = _confidence(centers, corners, confidence).masked_fill(~inside, 0.0)
-    best = best.scatter_reduce(0, cell, value, "amax")
-    taught = taught.scatter_reduce(0, cell, within.to(taught.dtype), "amax")
+    on_host = boxes_xyxy.device.type == "cpu"
+    at_once = max(1, len(boxes_xyxy) if on_host else PAIRS_AT_ONCE // len(best))
+    for some in boxes_xyxy.split(at_once) if len(boxes_xyxy) else ():
+        box, cell = _cells_in_boxes(some, shape, canvas_hw) if on_host else _all_cells(some, shape)
+        centers = (torch.stack([cell % shape[1], cell // shape[1]], dim=-1) + 0.5) * _cell_wh(some, shape, canvas_hw)
+        corners = some[box]
+        to_sides = torch.cat([centers - corners[:, :2], corners[:, 2:] - centers], dim=-1)
+        inside, farthest = to_sides.amin(dim=-1) > 0, to_sides.amax(dim=-1)
+        within = inside & (farthest > limit_px[0]) & (farthest <= limit_px[1])
+        value = _confidence(centers, corners, confidence).masked_fill(~inside, 0.0)
+        best = best.scatter_reduce(0, cell, value, "amax")
+        taught = taught.scatter_reduce(0, cell, within.to(taught.dtype), "amax")
     return (best * taught).unflatten(0, shape)
 
 
@@ -124,21 +129,32 @@ def _confidence(
 
 def _cells_in_boxes(
     boxes_xyxy: Float[Tensor, "M 4"], shape: tuple[int, int], canvas_hw: tuple[int, int]
-) -> tuple[Int[Tensor, " P"], Int[Tensor, " P"], Float[Tensor, "P 2"]]:
-    """Each box with each cell that its window covers (and perhaps a cell more): box, cell, and the cell's center (x, y)
-    in pixels. Cells may span a fraction of a pixel's multiple. Small objects have few cells, however large the map.
+) -> tuple[Int[Tensor, " P"], Int[Tensor, " P"]]:
+    """Each box with each cell that its window covers (and perhaps a cell more): box and cell. Cells may span a fraction
+    of a pixel's multiple. Small objects have few cells, however large the map.
     """
-    size = boxes_xyxy.new_tensor([canvas_hw[1] / shape[1], canvas_hw[0] / shape[0]])
-    last_cell = boxes_xyxy.new_tensor([shape[1] - 1, shape[0] - 1])
-    first = (boxes_xyxy[:, :2] / size - 0.5).floor().clamp(min=0)
-    last = (boxes_xyxy[:, 2:] / size - 0.5).ceil().minimum(last_cell)
+    cell_wh = _cell_wh(boxes_xyxy, shape, canvas_hw)
+    first = (boxes_xyxy[:, :2] / cell_wh - 0.5).floor().clamp(min=0)
+    last = (boxes_xyxy[:, 2:] / cell_wh - 0.5).ceil().minimum(boxes_xyxy.new_tensor([shape[1] - 1, shape[0] - 1]))
     extent = (last - first + 1).clamp(min=0).long()
     count = extent.prod(dim=1)
     box = torch.arange(len(boxes_xyxy), device=boxes_xyxy.device).repeat_interleave(count)
     number = torch.arange(len(box), device=boxes_xyxy.device) - (count.cumsum(0) - count)[box]
-    column = first[box, 0] + number % extent[box, 0]
-    row = first[box, 1] + number // extent[box, 0]
-    return box, (row * shape[1] + column).long(), (torch.stack([column, row], dim=-1) + 0.5) * size
+    column = first[box, 0].long() + number % extent[box, 0]
+    row = first[box, 1].long() + number // extent[box, 0]
+    return box, row * shape[1] + column
+
+
+def _all_cells(boxes_xyxy: Float[Tensor, "M 4"], shape: tuple[int, int]) -> tuple[Int[Tensor, " P"], Int[Tensor, " P"]]:
+    """Each box with each cell: how many cells the boxes cover a GPU would have to be asked, and waited for."""
+    number = torch.arange(len(boxes_xyxy) * shape[0] * shape[1], device=boxes_xyxy.device)
+    return number // (shape[0] * shape[1]), number % (shape[0] * shape[1])
+
+
+def _cell_wh(like: Tensor, shape: tuple[int, int], canvas_hw: tuple[int, int]) -> Float[Tensor, " 2"]:
+    """Width and height of a cell in pixels, on the device of `like`; nothing waits for the copy."""
+    size = torch.tensor([canvas_hw[1] / shape[1], canvas_hw[0] / shape[0]], dtype=like.dtype)
+    return size.to(like.device, non_blocking=True)
 
 
 def _of_all(
