@@ -62,10 +62,12 @@ class Recording:
     def measure(
         self, name: str, variants: Variants, *, against: str, rounds: int | None = None, **settings: Any
     ) -> Measurement:
-        """`measuring.measure` with the rounds that were asked for, printed and kept."""
+        """`measuring.measure` with the rounds that were asked for, printed and kept; a curve's points on disk at once."""
         found = measure(name, variants, against=against, rounds=self.rounds if rounds is None else rounds, **settings)
         self.measurements.append(found)
         print(found.table(), flush=True)
+        if found.at is not None:  # the last points are large, and may take more memory than there is
+            self.save()
         return found
 
     def count(self, name: str, **figures: Any) -> None:
