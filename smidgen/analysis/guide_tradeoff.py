@@ -23,8 +23,8 @@ from smidgen.evaluation.model_state import device_of, evaluating
 from smidgen.evaluation.protocol import load_protocol
 from smidgen.evaluation.scoring import score
 from smidgen.evaluation.tiled import SCORE_FLOOR, results_of_image
-from smidgen.inference.guide_recall import GuideChoice, guide_scores
-from smidgen.inference.guided_tiling import Guide, GuidedTiles
+from smidgen.inference.guide_recall import GuideChoice, GuideScores, guide_scores
+from smidgen.inference.guided_tiling import UNSEEN, Guide, GuidedTiles
 from smidgen.inference.tiling import Tiling, predict_tiled
 from smidgen.structures import Detections
 
@@ -51,7 +51,9 @@ class GuideTradeoffPoint:
 
 @dataclass(frozen=True, slots=True)
 class GuideTradeoff:
-    """All settings, all tiles first; choice: how the thresholds would be chosen on the measured images themselves."""
+    """All settings, all tiles first. images, objects, tiles: that shares and recalls are of; detected_on: images that
+    the detector saw. curve: of every threshold, on the same images.
+    """
 
     points: tuple[GuideTradeoffPoint, ...]
     guide: Mapping[str, Any]
@@ -60,19 +62,20 @@ class GuideTradeoff:
     images: int
     objects: int
     tiles: int
-    oracle: GuideChoice
+    detected_on: int
+    curve: GuideChoice
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         points = [{**asdict(point), "metrics": dict(point.metrics)} for point in self.points]
-        plain = ("protocol", "images", "objects", "tiles")
+        plain = ("protocol", "images", "objects", "tiles", "detected_on")
         values = {name: getattr(self, name) for name in plain}
         return {
             **values,
             "guide": dict(self.guide),
             "tiling": dict(self.tiling),
             "points": points,
-            "curve": self.oracle.to_json()["curve"],
+            "curve": self.curve.to_json()["curve"],
         }
 
 
@@ -84,39 +87,39 @@ def measure_guide(
     guide: Guide,
     *,
     recalls: Sequence[float] = RECALLS,
+    detect_on: int | None = None,
     protocol: str = "coco",
     progress: Callable[[int, int], None] | None = None,
 ) -> GuideTradeoff:
     """Thresholds for the recalls are chosen on one data set, and everything is measured on the other.
 
-    progress: called with the number of images done and of all. Raises ValueError as `GuidedTiles` and `GuideScores` do.
+    detect_on: number of images that the detector sees, too (None: all); the guide alone, whose recall and share of
+    tiles are reported, sees all. progress: called with the number of images detected on and of all. Raises ValueError
+    as `GuidedTiles` and `GuideScores` do.
     """
     judged_by = load_protocol(protocol)
     with evaluating(model):
         looking = GuidedTiles(model, guide, device_of(model))
         chosen = guide_scores(looking, choose_on, tiling)
         choices = [chosen.choose(recall) for recall in recalls]
-        measured = guide_scores(looking, dataset, tiling)
+        measured, seen = guide_scores(looking, dataset, tiling), dataset.subset(range(len(dataset))[:detect_on])
         settings = [
             (None, None),
             *((recall, choice.threshold) for recall, choice in zip(recalls, choices, strict=True)),
         ]
         runs = [
-            _Run(model, dataset, tiling, None if threshold is None else replace(guide, threshold=threshold), recall)
+            _Run(model, seen, tiling, None if threshold is None else replace(guide, threshold=threshold), recall)
             for recall, threshold in settings
         ]
-        for number, record in enumerate(dataset.records):
+        for number, record in enumerate(seen.records):
             for run in [*runs[number % len(runs) :], *runs[: number % len(runs)]]:
                 run.look_at(record)
             if progress is not None:
-                progress(number + 1, len(dataset))
-    truth = dataset.coco_ground_truth()
-    points = tuple(
-        run.point(measured.objects, score(truth, run.predictions, judged_by).metrics, len(measured.tiles))
-        for run in runs
-    )
+                progress(number + 1, len(seen))
+    truth = seen.coco_ground_truth()
+    points = tuple(run.point(measured, score(truth, run.predictions, judged_by).metrics) for run in runs)
     plain = {"scale": guide.scale, "block_px": guide.block_px, "own_model": guide.model is not None}
-    counts = len(dataset), len(measured.objects), len(measured.tiles)
+    counts = len(dataset), len(measured.objects), len(measured.tiles), len(seen)
     return GuideTradeoff(points, plain, tiling.described(), judged_by.name, *counts, measured.choose(1.0))
 
 
@@ -132,12 +135,11 @@ class _Run:
     predictions: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     found: int = 0
-    looking: GuidedTiles | None = None
+    objects: int = 0
     answers: Iterator[Detections] = field(init=False)
 
     def __post_init__(self) -> None:
         device = device_of(self.model)
-        self.looking = None if self.guide is None else GuidedTiles(self.model, self.guide, device)
         self.answers = predict_tiled(
             self.model,
             [record.file for record in self.dataset.records],
@@ -148,7 +150,7 @@ class _Run:
             device=device,
             on_unreadable=_refuse,
             on_note=_unsaid,
-            choose=self.looking,
+            choose=None if self.guide is None else GuidedTiles(self.model, self.guide, device),
         )
 
     def look_at(self, record: Record) -> None:
@@ -159,16 +161,17 @@ class _Run:
         ids = ids_in_dataset(self.model.classes, self.dataset.classes)  # type: ignore[arg-type]
         self.predictions += results_of_image(detections, record.image_id, ids)
         boxes = detections.above(FOUND_SCORE).boxes_xyxy.cpu()
-        overlaps = box_iou(torch.tensor(record.boxes_xyxy), boxes)
+        overlaps = box_iou(torch.from_numpy(record.boxes_xyxy), boxes)
+        self.objects += len(record)
         self.found += int((overlaps >= FOUND_IOU).any(dim=1).sum())
 
-    def point(self, objects: torch.Tensor, metrics: Mapping[str, float], tiles: int) -> GuideTradeoffPoint:
-        """What was measured. objects: score of each object's tile."""
-        threshold = None if self.guide is None else self.guide.threshold
-        recall = 1.0 if threshold is None else (objects >= threshold).double().mean().item()
-        share = 1.0 if self.looking is None else self.looking.num_chosen / tiles
-        found, seconds = self.found / len(objects), self.seconds / len(self.dataset)
-        return GuideTradeoffPoint(self.wanted_recall, threshold, share, recall, found, seconds, dict(metrics))
+    def point(self, scores: GuideScores, metrics: Mapping[str, float]) -> GuideTradeoffPoint:
+        """What was measured. scores: of the guide, on all images."""
+        threshold = UNSEEN if self.guide is None else self.guide.threshold
+        share, recall = ((of >= threshold).double().mean().item() for of in (scores.tiles, scores.objects))
+        found, seconds = self.found / max(self.objects, 1), self.seconds / len(self.dataset)
+        own = None if self.guide is None else threshold
+        return GuideTradeoffPoint(self.wanted_recall, own, share, recall, found, seconds, dict(metrics))
 
 
 def _refuse(error: Exception) -> None:
@@ -185,7 +188,7 @@ def guide_picture(tradeoff: GuideTradeoff, metric: str = "AP50") -> Picture:
     counts = f"{how_many(tradeoff.images, 'image')}, {how_many(tradeoff.objects, 'object')}, {tradeoff.tiles} tiles"
     figure.suptitle(f"What guided tiling saves and what it costs ({counts})", fontsize=13)
     over_tiles, over_time = figure.subplots(1, 2)
-    curve = tradeoff.oracle.curve
+    curve = tradeoff.curve.curve
     over_tiles.plot(
         [100 * point.share for point in curve],
         [100 * point.recall for point in curve],

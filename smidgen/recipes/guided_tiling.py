@@ -64,6 +64,7 @@ def main() -> None:
             Tiling(tile_px=options.tile, overlap=options.overlap),
             guide,
             recalls=options.recalls,
+            detect_on=options.detect_on,
             protocol=options.protocol,
             progress=lambda done, of: print(f"{done} of {of} images", flush=True),
         )
@@ -93,6 +94,7 @@ def _options() -> tuple[argparse.Namespace, argparse.ArgumentParser]:
     parser.add_argument("--scale", type=float, default=0.25, help="of the look from afar")
     parser.add_argument("--block", type=int, help="side of the blocks in which the reduced image is shown, px")
     parser.add_argument("--recalls", type=float, nargs="*", default=list(RECALLS))
+    parser.add_argument("--detect-on", type=int, help="number of images that the detector sees; all by default")
     parser.add_argument("--protocol", default="coco")
     parser.add_argument("--device", default="cpu")
     return parser.parse_args(), parser

@@ -212,7 +212,7 @@ def test_a_broken_image_is_left_out(
 @pytest.mark.parametrize("field", ["size_px", "overlap", "visibility", "empty_share", "rare_below", "mixed_images"])
 def test_settings_out_of_range_name_their_field(field: str) -> None:
     with pytest.raises(ValueError, match=f"data.tiling.{field}"):
-        TilingConfig(**{field: -1})
+        replace(TilingConfig(), **{field: -1})  # type: ignore[arg-type]
 
 
 def test_a_set_without_objects_is_refused() -> None:
