@@ -31,7 +31,6 @@ Sampling = Literal["grid", "gather"]
 
 INPUTS = ("pixels", "sizes_hw")
 OUTPUTS = FixedDetections._fields
-_LARGEST_SIDE_PX = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +111,10 @@ def trace(
 
 
 def _check_open_ended(program: torch.export.ExportedProgram, canvas_hw: tuple[int, int]) -> None:
-    """ValueError where the trace holds for canvases up to some size only: a map of one row or column is treated as a
-    size of its own.
+    """ValueError where the trace holds for canvases of hardly more than the example's size: a map of one row or column
+    is treated as a size of its own.
     """
-    if any(bounds.upper < _LARGEST_SIDE_PX for bounds in program.range_constraints.values()):
+    if any(bounds.upper < 1.25 * max(canvas_hw) for bounds in program.range_constraints.values()):
         raise ValueError(
             f"expected an example canvas on which every level has two cells a side, got {canvas_hw[0]}x{canvas_hw[1]}; "
             "use a larger --size, or --fixed-size"
