@@ -1,7 +1,7 @@
 """Curves of cost against what grows, one picture for each axis, from the results of benchmarks/growth.py.
 
-Both scales are logarithmic: a straight line of slope 1 is cost in proportion. Points are medians over the rounds, bands
-reach from the fastest to the slowest round.
+Where scales are logarithmic, a straight line of slope 1 is cost in proportion. Points are medians over the rounds,
+bands reach from the fastest to the slowest round.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ COLORS = ("#1b6ca8", "#d1495b", "#3a7d44", "#8a5a9e")
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart: of the measurements at `axis`, per image if asked, or memory in place of time."""
+    """One chart: of the measurements at `axis`, per image if asked, or memory in place of time.
+
+    logarithmic: both scales, for what spans decades; else they are in proportion, the vertical one from zero.
+    """
 
     axis: str
     title: str
@@ -35,6 +38,7 @@ class Panel:
     vertical: str = "CPU seconds of one thread"
     memory: bool = False
     per_image: bool = False
+    logarithmic: bool = True
 
 
 PICTURES: dict[str, tuple[Panel, ...]] = {
@@ -43,8 +47,15 @@ PICTURES: dict[str, tuple[Panel, ...]] = {
         Panel("side_px", "Memory of the same", "side of the image, px", "peak beyond what was held, MiB", memory=True),
     ),
     "performance_queries_batch.png": (
-        Panel("queries", "dino_nano at 640 px", "queries"),
-        Panel("batch", "dino_nano at 640 px", "images in a batch", "CPU seconds per image", per_image=True),
+        Panel("queries", "dino_nano at 640 px", "queries", logarithmic=False),
+        Panel(
+            "batch",
+            "dino_nano at 640 px",
+            "images in a batch",
+            "CPU seconds per image",
+            per_image=True,
+            logarithmic=False,
+        ),
     ),
     "performance_objects.png": (
         Panel("objects", "Training on one image of 320 px", "objects in the image"),
@@ -94,10 +105,13 @@ def draw_panel(axes: Axes, panel: Panel, curves: dict[str, Curve]) -> None:
         axes.plot(places, [median(values) for _, values in points], "o-", color=color, markersize=4, label=name)
         low, high = ([side(values) for _, values in points] for side in (min, max))
         axes.fill_between(places, low, high, color=color, alpha=0.2, linewidth=0)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    if panel.logarithmic:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
     places = sorted({place for points in curves.values() for place, _ in points})
-    axes.set_xticks(places, [f"{place:g}" for place in places])
+    axes.set_xticks(places, [f"{place:g}" for place in places], fontsize=8)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set(title=panel.title, xlabel=panel.horizontal, ylabel=panel.vertical)

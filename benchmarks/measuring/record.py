@@ -62,7 +62,7 @@ class Recording:
     def measure(
         self, name: str, variants: Variants, *, against: str, rounds: int | None = None, **settings: Any
     ) -> Measurement:
-        """`measuring.measure` with the rounds that were asked for, printed and kept; points of a curve are saved at once."""
+        """`measuring.measure` with the rounds that were asked for, printed and kept; a curve is saved by points."""
         found = measure(name, variants, against=against, rounds=self.rounds if rounds is None else rounds, **settings)
         self.measurements.append(found)
         print(found.table(), flush=True)
