@@ -44,5 +44,6 @@ class NestedDropout(nn.Module):
         drawn = torch.tensor(self.sizes)[torch.randint(len(self.sizes), (batch,))]
         size = max(budget.size, int(drawn.masked_fill(~draws, 0).max()))
         counted = torch.full((batch,), budget.size) if budget.per_image is None else budget.per_image
-        chosen = torch.where(draws.to(content.device), drawn.to(content.device), counted.to(content.device))
-        return QueryBudget(size, chosen)
+        # Sent along without waiting: a GPU may still be busy with the encoder.
+        sent = (each.to(content.device, non_blocking=True) for each in (draws, drawn, counted))
+        return QueryBudget(size, torch.where(*sent))
