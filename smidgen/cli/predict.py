@@ -12,6 +12,7 @@ from rich.console import Console
 
 from smidgen.cli.detector import Compiled, Optimized, load_detector
 from smidgen.cli.failures import ExitCode, usage_error
+from smidgen.cli.guide_options import GuideScale, GuideShare, GuideThreshold, chosen_guide
 from smidgen.cli.options import AsJson, BatchSize, Device, Run, chosen_device
 from smidgen.cli.output import Result, say
 from smidgen.cli.predict_archive import (
@@ -22,6 +23,7 @@ from smidgen.cli.predict_archive import (
     execution,
     predict_to_tables,
 )
+from smidgen.cli.predict_video import Every, Film, FramesPerSecond, are_videos, predict_videos
 from smidgen.cli.progress import track
 from smidgen.cli.tiling_options import (
     Agnostic,
@@ -44,7 +46,12 @@ if TYPE_CHECKING:
 
 def predict(
     run: Run,
-    images: Annotated[list[str], typer.Argument(help="Image files, folders or quoted glob patterns.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            help="Image files, folders or quoted glob patterns; or videos, frames named like %05d.png, and streams."
+        ),
+    ],
     out: Annotated[str, typer.Option(help="Folder for pictures/ and predictions.json; a URL, too, with --engine.")],
     score: Annotated[float, typer.Option(help="Lowest score to keep.")] = 0.3,
     max_detections: Annotated[
@@ -60,6 +67,9 @@ def predict(
     workers: Workers = 1,
     shard_images: ShardImages = None,
     ray_address: RayAddress = None,
+    film: Film = None,
+    every: Every = 1,
+    fps: FramesPerSecond = None,
     geojson: Annotated[
         bool, typer.Option("--geojson", help="Write predictions.geojson, too, for georeferenced images.")
     ] = False,
@@ -73,6 +83,9 @@ def predict(
     memory: Memory = None,
     bands: Bands = None,
     value_range: ValueRange = None,
+    guide: GuideScale = None,
+    guide_threshold: GuideThreshold = None,
+    guide_share: GuideShare = None,
     as_json: AsJson = False,
 ) -> Result:
     """Detect objects in images. Images that cannot be read are reported and skipped."""
@@ -88,23 +101,31 @@ def predict(
         bands=bands,
         value_range=value_range,
     )
+    chosen = chosen_guide(guide, guide_threshold, guide_share, tile=tile)
     from smidgen.data.image_files import shown
     from smidgen.inference import common_root, geojson_file, picture_path, predictions_file, write_picture
     from smidgen.inference.prediction import MOST_DETECTIONS
 
+    videos = engine is None and are_videos(images, fps)
+    if videos and tiling is not None:
+        raise usage_error("--tile is not offered for videos", "leave it out")
     model = load_detector(run, chosen_device(device), optimized, compiled)
+    most = max_detections or MOST_DETECTIONS
     if engine is not None:
         if tiling is not None:
             raise usage_error("--tile is not offered with --engine", "leave one of them out")
         how = execution(engine, workers, batch_size, chosen_device(device), ray_address)
-        most = max_detections or MOST_DETECTIONS
         return predict_to_tables(model, images, out, how, score=score, max_detections=most, shard_images=shard_images)
+    if videos:
+        frames = {"score": score, "max_detections": most, "batch_size": batch_size, "device": chosen_device(device)}
+        return predict_videos(model, images, Path(out), film, every=every, fps=fps, **frames)
     root, folder = common_root(images), Path(out)
     with ExitStack() as files:
         described = None if tiling is None else tiling.described()
         writer = files.enter_context(predictions_file(folder / "predictions.json", described))
         map_writer = files.enter_context(geojson_file(folder / "predictions.geojson")) if geojson else None
-        settings = {"score": score, "max_detections": max_detections, "batch_size": batch_size, "tiling": tiling}
+        limits = {"score": score, "max_detections": max_detections, "batch_size": batch_size}
+        settings = {**limits, "tiling": tiling, "guide": chosen}
         for detections in track(_found(model, images, writer, device=chosen_device(device), **settings), "images"):
             writer.add(detections)
             if map_writer is not None:

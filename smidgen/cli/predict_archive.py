@@ -19,18 +19,28 @@ if TYPE_CHECKING:
 
     from smidgen.inference.archives import ArchiveReport, Execution, Tally
 
+PANEL = "Archives"  # of the options in --help
+
 Engine = Annotated[
     str | None,
     typer.Option(
         "--engine",
         metavar="local|ray",
         help="Write an archive's Parquet tables to --out, and go on where an earlier start ended. Sources may be URLs.",
+        rich_help_panel=PANEL,
     ),
 ]
-Workers = Annotated[int, typer.Option(min=1, help="With --engine: processes that have a copy of the model each.")]
-ShardImages = Annotated[int | None, typer.Option(min=1, help="With --engine: images finished together (256).")]
+Workers = Annotated[
+    int, typer.Option(min=1, help="With --engine: processes that have a copy of the model each.", rich_help_panel=PANEL)
+]
+ShardImages = Annotated[
+    int | None, typer.Option(min=1, help="With --engine: images finished together (256).", rich_help_panel=PANEL)
+]
 RayAddress = Annotated[
-    str | None, typer.Option(help="With --engine ray: a cluster; auto = the one that runs here; else this machine.")
+    str | None,
+    typer.Option(
+        help="With --engine ray: a cluster; auto = the one that runs here; else this machine.", rich_help_panel=PANEL
+    ),
 ]
 
 

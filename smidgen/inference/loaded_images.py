@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from smidgen.data.geometry import resize_pixels
-from smidgen.inference.prediction import batches_of_like_sizes, model_preprocessing
+from smidgen.inference.batching import batches_of_like_sizes
+from smidgen.inference.prediction import model_preprocessing
 from smidgen.structures import Detections, ImageBatch
 
 
@@ -64,9 +64,8 @@ def detect_loaded(
     """
     preprocessing = model_preprocessing(model)
     sizes = ((image, preprocessing.resized_hw(*image.size_hw)) for image in images)
-    resized: Any = (_Resized(image, resize_pixels(image.pixels, size_hw)) for image, size_hw in sizes)
-    batches: Iterator[list[Any]] = batches_of_like_sizes(resized, batch_size)
-    for batch in batches:
+    resized = (_Resized(image, resize_pixels(image.pixels, size_hw)) for image, size_hw in sizes)
+    for batch in batches_of_like_sizes(resized, batch_size):
         canvas = ImageBatch.collate([one.pixels for one in batch], preprocessing.pad_multiple).to(device)
         with torch.inference_mode():
             answers = model.detect(canvas, [one.image.size_hw for one in batch])  # type: ignore[operator]

@@ -18,6 +18,9 @@ from smidgen.inference.archives.shard_detector import ShardDetector, Work
 
 Row = dict[str, Any]
 
+STARTS = 3
+"""Of Ray on this machine, before it is given up."""
+
 
 def run_on_ray(work: Work, shards: Iterable[Shard], workers: int, address: str | None = None) -> Iterator[Outcome]:
     """What became of each shard, as it is finished. address: of a cluster ("auto" = the one here); None = this machine.
@@ -79,13 +82,25 @@ def _cluster(ray: Any, cores: int, address: str | None) -> Iterator[None]:
         return
     quiet = {"logging_level": logging.WARNING, "log_to_driver": False}
     if address is None:
-        ray.init("local", num_cpus=cores, include_dashboard=False, **quiet)
+        _begin(ray, cores, quiet)
     else:
         _join(ray, address, quiet)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _begin(ray: Any, cores: int, quiet: Row) -> None:
+    """Ray on this machine. It gives its own processes 30 seconds to start, which a busy machine may need twice."""
+    for attempts_left in reversed(range(STARTS)):
+        try:
+            ray.init("local", num_cpus=cores, include_dashboard=False, **quiet)
+            return
+        except Exception as error:  # Ray raises no narrower one
+            ray.shutdown()
+            if not attempts_left or "timed out during startup" not in str(error):
+                raise
 
 
 def _join(ray: Any, address: str, quiet: Row) -> None:

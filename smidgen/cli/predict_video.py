@@ -1,0 +1,102 @@
+"""`smidgen predict` of videos, numbered frames and streams: a line of JSON per frame, and an annotated film."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from smidgen.cli.failures import ExitCode, usage_error
+from smidgen.cli.output import Result, say
+from smidgen.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PANEL = "Videos and streams"  # of the options in --help
+
+Film = Annotated[
+    Path | None,
+    typer.Option(
+        "--video", help="Of a video or stream: write the annotated film to this .mp4, too.", rich_help_panel=PANEL
+    ),
+]
+Every = Annotated[
+    int, typer.Option(min=1, help="Of a video or stream: look at one frame in so many.", rich_help_panel=PANEL)
+]
+FramesPerSecond = Annotated[
+    float | None,
+    typer.Option("--fps", help="Read a pattern's pictures as frames of a video at this rate.", rich_help_panel=PANEL),
+]
+
+BROKEN_FRAMES_SAID = 10
+
+
+def are_videos(sources: Sequence[str], fps: float | None) -> bool:
+    """Whether all sources are videos. Raises ValueError where only some are."""
+    from smidgen.inference.video import is_video
+
+    videos = [source for source in sources if is_video(source, fps)]
+    if videos and len(videos) < len(sources):
+        raise usage_error("expected images or videos, got both", "give them to two commands")
+    return bool(videos)
+
+
+def predict_videos(
+    model: nn.Module, sources: Sequence[str], out: Path, film: Path | None, *, every: int, fps: float | None, **how: Any
+) -> Result:
+    """Detect in the frames of each source. how: what `detect_frames` takes. Exit code 1 where no frame was readable."""
+    if film is not None and len(sources) > 1:
+        raise usage_error(f"expected one source with --video, got {len(sources)}", "leave --video out, or name one")
+    videos = [
+        _predict_one(model, source, out / f"{name}.jsonl", film, every, fps, how)
+        for source, name in zip(sources, _names(sources), strict=True)
+    ]
+
+    def show(console: Console) -> None:
+        for video in videos:
+            broken = f", {video['broken']} broken" if video["broken"] else ""
+            console.print(
+                f"{video['detections']} detections in {video['frames']} frames{broken}: {video['lines']}", markup=False
+            )
+
+    code = ExitCode.OK if any(video["frames"] for video in videos) else ExitCode.FAILED
+    return Result({"videos": videos}, show, code)
+
+
+def _predict_one(
+    model: nn.Module, source: str, lines: Path, film: Path | None, every: int, fps: float | None, how: dict[str, Any]
+) -> dict[str, Any]:
+    from smidgen.inference.video import (
+        BrokenFrame,
+        UnreadableVideoError,
+        VideoCounts,
+        detect_frames,
+        record_video,
+        video_source,
+    )
+
+    counts, told = VideoCounts(), {"file": source, "lines": str(lines), "video": str(film) if film else None}
+    answers = detect_frames(model, video_source(source, every=every, frames_per_second=fps), **how)
+    try:
+        with Progress("frames") as progress:
+            for answer, counts in record_video(answers, lines, film):
+                progress.at(counts.frames + counts.broken)
+                if isinstance(answer, BrokenFrame) and counts.broken <= BROKEN_FRAMES_SAID:
+                    say(f"skipped frame {answer.index} of {source}: {answer.reason}")
+    except UnreadableVideoError as error:
+        say(f"skipped: {error}")
+        told["error"] = str(error)
+    return told | asdict(counts)
+
+
+def _names(sources: Sequence[str]) -> list[str]:
+    """A file name for each source, all different."""
+    plain = [re.sub(r"[^\w.-]+", "_", source if "://" in source else Path(source).stem) for source in sources]
+    names = [name.strip("_.") or "video" for name in plain]
+    return [name if name not in names[:index] else f"{name}-{index + 1}" for index, name in enumerate(names)]
