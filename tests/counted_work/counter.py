@@ -66,8 +66,8 @@ def flops(function: Callable[..., Any], *arguments: Any, **options: Any) -> int:
     return counter.get_total_flops()
 
 
-def python_lines(function: Callable[..., Any], *arguments: Any, leave_out: str = " ", **options: Any) -> int:
-    """Lines of smidgen that Python ran, each as often as it ran, but for files whose path contains `leave_out`.
+def python_lines(function: Callable[..., Any], *arguments: Any, leave_out: tuple[str, ...] = (), **options: Any) -> int:
+    """Lines of smidgen that Python ran, each as often as it ran, but for files whose paths end in one of `leave_out`.
 
     The function runs once before, so that what is kept from call to call is there.
     """
@@ -77,7 +77,7 @@ def python_lines(function: Callable[..., Any], *arguments: Any, leave_out: str =
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal lines
         name = frame.f_code.co_filename
-        if not name.startswith(PACKAGE) or leave_out in name:
+        if not name.startswith(PACKAGE) or name.endswith(leave_out):
             return None
         lines += event == "line"
         return trace
