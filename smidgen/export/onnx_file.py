@@ -50,7 +50,10 @@ def _name_axes(model: Any, dynamic_size: bool) -> None:
 
 
 def _translations() -> dict[Any, Any]:
-    """Operators of our own, in ONNX's words."""
-    from smidgen.export.onnx_suppression import suppress_in_onnx
+    """Operators that are ours or that torch does not translate."""
+    from smidgen.export.onnx_operators import stable_sort_in_onnx, suppress_in_onnx
 
-    return {torch.ops.smidgen.suppress.default: suppress_in_onnx}
+    return {
+        torch.ops.smidgen.suppress.default: suppress_in_onnx,
+        torch.ops.aten.sort.stable: stable_sort_in_onnx,
+    }

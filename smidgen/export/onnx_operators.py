@@ -1,8 +1,10 @@
-"""`smidgen.boxes.suppression.suppress` in operators of ONNX.
+"""Operators that torch's exporter has no words for, in operators of ONNX.
 
-NonMaxSuppression takes boxes of a batch and the scores of every class. It skips scores up to its threshold, so a row
-takes part in its own class alone where its scores for the others are negative. It answers a list as long as what
-survives; scattering it into a map makes the shape fixed again.
+`smidgen.boxes.suppression.suppress`: NonMaxSuppression takes boxes of a batch and the scores of every class. It skips
+scores up to its threshold, so a row takes part in its own class alone where its scores for the others are negative. It
+answers a list as long as what survives; scattering it into a map makes the shape fixed again.
+
+A stable sort: TopK of everything, which puts the lower index first where values are equal.
 """
 
 from __future__ import annotations
@@ -35,3 +37,9 @@ def suppress_in_onnx(boxes_xyxy: Any, scores: Any, labels: Any, num_classes: int
         op.Expand(op.Constant(value_float=1.0), count),
     )
     return op.Greater(kept, op.Constant(value_float=0.5))
+
+
+def stable_sort_in_onnx(values: Any, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
+    """Values in order, and where they stood."""
+    size = op.Shape(values, start=-1) if dim == -1 else op.Shape(values, start=dim, end=dim + 1)
+    return op.TopK(values, size, axis=dim, largest=int(descending), sorted=1)
