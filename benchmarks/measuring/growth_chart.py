@@ -17,7 +17,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from smidgen.checkpoints.atomic_write import write_atomically
 
@@ -108,6 +108,8 @@ def draw_panel(axes: Axes, panel: Panel, curves: dict[str, Curve]) -> None:
     if panel.logarithmic:
         axes.set_xscale("log")
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())
     else:
         axes.set_ylim(bottom=0)
     places = sorted({place for points in curves.values() for place, _ in points})
