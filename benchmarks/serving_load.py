@@ -74,7 +74,7 @@ def untrained(folder: Path) -> Path:
 
 @contextmanager
 def server(run: Path) -> Iterator[tuple[int, psutil.Process]]:
-    command = [sys.executable, "-m", "smidgen", "serve", str(run), "--port", "0", "--answer-seconds", "120"]
+    command = [sys.executable, "-m", "smidgen", "serve", str(run), "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as started:
         try:
             assert started.stderr is not None

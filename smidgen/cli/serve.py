@@ -60,7 +60,7 @@ def serve(
     app = create_app(model, device=chosen_device(device), limits=limits, score=score, allow_urls=allow_urls)
     began = time.monotonic()
     answer(app, host=host, port=port, started=lambda url: say(f"serving {_name(run)} at {url} (Ctrl-C ends it)"))
-    answered = int(app.state.answering.answered_images.values[()])
+    answered = int(app.state.answering.books.images.values[()])
     seconds = round(time.monotonic() - began, 1)
     words = f"stopped after {seconds:g} s; images answered: {answered}"
     return Result({"images": answered, "seconds": seconds}, lambda console: console.print(words))

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import psutil  # type: ignore[import-untyped]
 from torch import nn
 
 from smidgen.inference import prediction_record
+from smidgen.serving.bookkeeping import Bookkeeping
 from smidgen.serving.capacity import Capacity
 from smidgen.serving.decoding import decode
 from smidgen.serving.detecting import Answer, Detecting, Question
 from smidgen.serving.limits import MEBIBYTE, Limits
-from smidgen.serving.metrics import BATCHES, SECONDS, Counter, Gauge, Histogram, Metric
+from smidgen.serving.metrics import Gauge, Metric
 from smidgen.serving.micro_batching import MicroBatcher
 from smidgen.serving.pictures_sent import Sent, pictures_sent
 from smidgen.serving.refusals import Refusal
@@ -30,21 +31,24 @@ Result = TypeVar("Result")
 
 DECODING_THREADS = 2
 FETCHING_THREADS = 4
+PACE_MARGIN = 0.5  # of the seconds that an answer may take; the pace of other programs may change meanwhile
 HANGS_AFTER = 2.0  # times the seconds that an answer may take
 
 
 class Answering:
-    """The server's state: a detector, its queue, what is held, and what has been counted."""
+    """The server's state: a detector, its queue, what is held, and its books."""
 
     def __init__(self, model: nn.Module, device: str, limits: Limits, *, allow_urls: bool = False) -> None:
         self.limits, self.allow_urls = limits, allow_urls
+        self._info = (("model", str(getattr(model, "name", type(model).__name__))), ("device", device))
+        self.books = Bookkeeping(self._info)
         self._detecting = Detecting(model, device)
         self._batcher: MicroBatcher[Question, Answer] = MicroBatcher(
             self._detecting,
             self._detecting.canvas,
             most=limits.batch,
             wait_s=limits.wait_ms / 1000,
-            observe=self._batch_done,
+            observe=self.books.batch_done,
         )
         self._decoding = ThreadPoolExecutor(DECODING_THREADS, "decoding")
         self._fetching = ThreadPoolExecutor(FETCHING_THREADS, "fetching")
@@ -52,14 +56,6 @@ class Answering:
         self._images = Capacity(limits.images, "images")
         self._bytes = Capacity(limits.bodies_mib * MEBIBYTE, "bytes of bodies")
         self._began = time.monotonic()
-        self.answered_images = Counter("smidgen_images_total", "Images answered.")
-        self.answers = Counter("smidgen_requests_total", "Requests by path and status.", ("path", "status"))
-        self._seconds = Histogram(
-            "smidgen_request_seconds", "Seconds from a request to its answer (/predict).", SECONDS
-        )
-        self._batch_seconds = Histogram("smidgen_inference_seconds", "Seconds of a batch in the network.", SECONDS)
-        self._batch_sizes = Histogram("smidgen_batch_images", "Images of a batch.", BATCHES)
-        self._info = (("model", str(getattr(model, "name", type(model).__name__))), ("device", device))
 
     def start(self) -> None:
         """Begin to answer, in the running event loop."""
@@ -75,7 +71,7 @@ class Answering:
         """The answer to a request for detections. Raises Refusal."""
         with self._requests.share(1):
             answers = await self._answers(request)
-        self.answered_images.add(len(answers))
+        self.books.images.add(len(answers))
         return {"images": [_record(answer, score, max_detections, salience) for answer in answers]}
 
     async def _answers(self, request: Request) -> list[Answer]:
@@ -85,10 +81,19 @@ class Answering:
                 async with asyncio.timeout(self.limits.answer_seconds):
                     sent = await self._off_the_loop(pictures_sent, body, _content_type(request), self.limits)
                     room.grow(len(sent))
-                    return await asyncio.gather(*(self._one(picture) for picture in sent))
+                    self._require_time(room.amount)
+                    return await _all_or_none([self._one(picture) for picture in sent])
             except TimeoutError:
                 error = f"no answer within {self.limits.answer_seconds:g} s"
                 raise Refusal(504, error, "try again, or send fewer images") from None
+
+    def _require_time(self, own: float) -> None:
+        """Send away at once who would wait for nothing: by the pace so far, the images ahead take too long."""
+        ahead = self._images.held - own
+        seconds, enough = (ahead + own) * self.books.image_seconds, PACE_MARGIN * self.limits.answer_seconds
+        if ahead > 0 and seconds > enough:
+            later = {"Retry-After": str(math.ceil(seconds - enough))}
+            raise Refusal(429, f"the server is busy: {ahead:.0f} images are before this one", "try again", later)
 
     async def _one(self, picture: Sent) -> Answer:
         if picture.url is not None:
@@ -126,31 +131,23 @@ class Answering:
         }  # fmt: skip
 
     def metrics(self) -> list[Metric]:
-        """Everything that is counted."""
-        process = psutil.Process()
-        return [
-            Gauge("smidgen_info", "What is being served.", lambda: 1, self._info),
-            self.answers,
-            self.answered_images,
-            self._seconds,
-            self._batch_seconds,
-            self._batch_sizes,
+        """Everything that is counted, and what is held at the moment."""
+        return self.books.metrics(
             Gauge("smidgen_queue_images", "Images that wait for the network.", lambda: self._batcher.waiting),
             Gauge("smidgen_images_in_progress", "Images accepted and not answered yet.", lambda: self._images.held),
             Gauge("smidgen_requests_in_progress", "Requests for detections at once.", lambda: self._requests.held),
             Gauge("smidgen_body_bytes", "Bytes of bodies that are held.", lambda: self._bytes.held),
-            Gauge("process_resident_memory_bytes", "Resident memory.", lambda: process.memory_info().rss),
-        ]
+        )
 
-    def observe(self, path: str, status: int, seconds: float) -> None:
-        """A request has ended. path: one of the application's, "other" else."""
-        self.answers.add(1, path, str(status))
-        if path == "/predict":
-            self._seconds.observe(seconds)
 
-    def _batch_done(self, size: int, seconds: float) -> None:
-        self._batch_sizes.observe(size)
-        self._batch_seconds.observe(seconds)
+async def _all_or_none(works: Sequence[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """All results, or the first failure, which ends the others."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _record(answer: Answer, score: float, max_detections: int, salience: bool) -> dict[str, Any]:

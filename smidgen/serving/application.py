@@ -52,7 +52,7 @@ def create_app(
     known = {str(getattr(route, "path", "")) for route in app.routes}
     app.add_middleware(
         Gatekeeping,
-        observe=lambda path, status, seconds: answering.observe(path if path in known else "other", status, seconds),
+        observe=lambda path, *rest: answering.books.request_done(path if path in known else "other", *rest),
     )
     app.state.answering = answering
     return app

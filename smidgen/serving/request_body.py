@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+
+from starlette.requests import ClientDisconnect, Request
 
 from smidgen.serving.capacity import Share
 from smidgen.serving.limits import Limits
 from smidgen.serving.refusals import Refusal
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
 
 LINGER_SECONDS = 1.0
 """How long the rest of a refused body is read and thrown away: a client that is still sending sees the answer then."""
@@ -21,21 +19,23 @@ async def read_body(request: Request, limits: Limits, share: Share) -> bytes:
 
     Raises Refusal 413 (too long), 408 (too slow), 429 (no room), 400 (empty, or the client went away).
     """
-    _check_declared(request.headers.get("content-length"), limits)
-    chunks = request.stream()
     try:
+        _check_declared(request.headers.get("content-length"), limits)
         async with asyncio.timeout(limits.body_seconds):
             body = bytearray()
-            async for chunk in chunks:
+            async for chunk in request.stream():
                 share.grow(len(chunk))
                 body += chunk
                 if len(body) > limits.body_bytes:
                     raise too_long(limits)
+    except ClientDisconnect:
+        raise Refusal(400, "the client went away") from None
     except TimeoutError:
         error = f"the body did not arrive within {limits.body_seconds:g} s"
         raise Refusal(408, error, "send smaller images, or use a faster connection", _CLOSE) from None
     except Refusal as refusal:
-        await _linger(request)
+        if "expect" not in request.headers:  # a client that asked first has sent nothing yet
+            await _linger(request)
         refusal.headers |= _CLOSE
         raise
     if not body:
@@ -45,7 +45,7 @@ async def read_body(request: Request, limits: Limits, share: Share) -> bytes:
 
 def too_long(limits: Limits) -> Refusal:
     """The answer to a body above the limit."""
-    return Refusal(413, f"the body is longer than {limits.body_mib:g} MiB", "send fewer or smaller images", _CLOSE)
+    return Refusal(413, f"the body is longer than {limits.body_mib:g} MiB", "send fewer or smaller images")
 
 
 _CLOSE = {"Connection": "close"}

@@ -208,6 +208,20 @@ def test_who_does_not_fit_is_told_to_come_back(full: str) -> None:
     assert len(responses) - len(busy) >= 3
 
 
+def test_who_would_wait_too_long_is_told_at_once() -> None:
+    model, limits = ServedDetector(seconds=0.3), Limits(answer_seconds=1.0, batch=1)
+
+    async def scene() -> list[int]:
+        async with client_of(create_app(model, limits=limits)) as client:
+            await client.post("/predict", content=picture())  # the server learns its pace
+            responses = await asyncio.gather(*(client.post("/predict", content=picture()) for _ in range(12)))
+            return [response.status_code for response in responses]
+
+    statuses = asyncio.run(scene())
+    assert statuses.count(429) >= 12 - 4
+    assert statuses.count(200) >= 1
+
+
 def test_what_was_held_is_given_back() -> None:
     async def scene() -> str:
         async with client_of(create_app(ServedDetector(), limits=LIMITS)) as client:

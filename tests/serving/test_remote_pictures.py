@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+pytest.importorskip("fastapi")
+
 from smidgen.serving.limits import Limits
 from smidgen.serving.refusals import Refusal
 from smidgen.serving.remote_pictures import fetch, is_public
