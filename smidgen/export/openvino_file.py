@@ -1,4 +1,7 @@
-"""A traced detector as OpenVINO's files: model.xml and model.bin beside it, made by way of ONNX."""
+"""A traced detector as OpenVINO's files: model.xml and model.bin beside it, made by way of ONNX.
+
+OpenVINO also reads torch.export graphs, but has no rule for `sym_min`, which graphs of unknown size have (2026.4).
+"""
 
 from __future__ import annotations
 
