@@ -66,7 +66,7 @@ class PaintFinder(nn.Module):
         patches, _ = ndimage.label(painted.numpy())
         found = [(x.start, y.start, x.stop, y.stop) for y, x in ndimage.find_objects(patches)]
         boxes = torch.tensor(found, dtype=torch.float32).reshape(-1, 4)
-        boxes = boxes + torch.randn(boxes.shape, generator=self.generator) * self.noise_px
+        boxes = (boxes + torch.randn(boxes.shape, generator=self.generator) * self.noise_px).clamp(min=0, max=TILE)
         count = len(boxes)
         labels = torch.zeros(count, dtype=torch.int64)
         names, ids = self.classes.names, self.classes.ids

@@ -30,9 +30,16 @@ class Pairs:
 
 
 def overlapping_pairs(
-    boxes_xyxy: Float[Tensor, "n 4"], groups: Int[Tensor, " n"], least_iou: float, extent_px: float
+    boxes_xyxy: Float[Tensor, "n 4"],
+    groups: Int[Tensor, " n"],
+    least_iou: float,
+    extent_px: float,
+    margin_px: float = 0.0,
 ) -> Pairs:
     """Pairs of one group with at least this IoU, above 0. extent_px: boxes lie in [0, extent_px] along x.
+
+    margin_px: added on all sides where the IoU is held against `least_iou` (not in what is returned): boxes of a few
+    pixels that are a pixel off are alike, too, and for larger ones it changes next to nothing.
 
     Boxes are swept from left to right, group by group: only those that share some of x are compared, a bounded number
     at a time.
@@ -46,7 +53,7 @@ def overlapping_pairs(
     for rows in _in_portions(following):
         first = torch.repeat_interleave(rows, following[rows])
         second = first + 1 + _counted_up(following[rows])
-        parts.append(_alike(boxes_xyxy, order[first], order[second], least_iou))
+        parts.append(_alike(boxes_xyxy, order[first], order[second], least_iou, margin_px))
     return Pairs(*(torch.cat([getattr(part, name) for part in parts]) for name in ("first", "second", "iou")))
 
 
@@ -63,8 +70,10 @@ def _counted_up(counts: Int[Tensor, " n"]) -> Int[Tensor, " total"]:
     return torch.arange(int(counts.sum())) - torch.repeat_interleave(ends - counts, counts)
 
 
-def _alike(boxes_xyxy: Tensor, one: Tensor, other: Tensor, least_iou: float) -> Pairs:
-    iou = aligned_iou(boxes_xyxy[one], boxes_xyxy[other])
-    alike = (iou >= least_iou) & (iou > 0)
+def _alike(boxes_xyxy: Tensor, one: Tensor, other: Tensor, least_iou: float, margin_px: float) -> Pairs:
+    first, second = boxes_xyxy[one], boxes_xyxy[other]
+    margin = first.new_tensor([-margin_px, -margin_px, margin_px, margin_px])
+    iou = aligned_iou(first, second)
+    alike = (aligned_iou(first + margin, second + margin) >= least_iou) & (iou > 0)
     one, other = one[alike], other[alike]
     return Pairs(torch.minimum(one, other), torch.maximum(one, other), iou[alike])

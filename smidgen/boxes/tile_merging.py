@@ -31,7 +31,8 @@ from smidgen.boxes.view_matching import leaders, one_to_one, ranked
 
 MergeKind = Literal["nms", "soft", "fusion", "none"]
 
-CUT_TOLERANCE_PX = 1.0
+TOLERANCE_PX = 2.0
+"""How far the sides of a detected box are off, of which boxes of 5 px and their IoU are not to depend."""
 SOFT_SIGMA = 0.5
 _MOST_COMPARED = 1_000_000
 
@@ -74,7 +75,7 @@ class SeenBoxes:
     def __getitem__(self, which: Bool[Tensor, " n"] | Int[Tensor, " k"]) -> SeenBoxes:
         return SeenBoxes(*(getattr(self, field.name)[which] for field in fields(self)))
 
-    def cut(self, image_hw: tuple[int, int], tolerance_px: float = CUT_TOLERANCE_PX) -> Bool[Tensor, " n"]:
+    def cut(self, image_hw: tuple[int, int], tolerance_px: float = TOLERANCE_PX) -> Bool[Tensor, " n"]:
         """Whether a box reaches a border of its window that is not the image's."""
         height, width = image_hw
         first, last = self.boxes_xyxy.double().chunk(2, dim=1)
@@ -100,16 +101,17 @@ def merge_views(
     merging: Merging | None = None,
     *,
     num_passes: int = 1,
-    tolerance_px: float = CUT_TOLERANCE_PX,
+    tolerance_px: float = TOLERANCE_PX,
 ) -> MergedBoxes:
     """The objects of an image. num_passes: how often each tile was looked at (flips, scales); fusion lowers the score
-    of what fewer passes found. tolerance_px: a box that ends this near to its window's border counts as cut by it.
+    of what fewer passes found. tolerance_px: a box that ends this near to its window's border counts as cut by it, and
+    boxes that are alike with so much around them may be one object.
     """
     merging = merging or Merging()
     cut = seen.cut(image_hw, tolerance_px)
     if merging.kind == "none":
         return _best_first(seen, seen.owned, cut)
-    group = _groups(seen, cut, merging, image_hw[1])
+    group = _groups(seen, cut, merging, image_hw[1], tolerance_px)
     kept = _kept_groups(seen, cut, group)
     leads = group == torch.arange(len(seen))
     merged = replace(seen, boxes_xyxy=_joined(seen.boxes_xyxy, group, cut & leads))
@@ -123,10 +125,10 @@ def merge_views(
     return _best_first(merged, stays & ~hidden, cut)
 
 
-def _groups(seen: SeenBoxes, cut: Tensor, merging: Merging, width: int) -> Int[Tensor, " n"]:
+def _groups(seen: SeenBoxes, cut: Tensor, merging: Merging, width: int, margin_px: float) -> Int[Tensor, " n"]:
     """For each box the row of the box that speaks for its object."""
     classes = torch.zeros_like(seen.labels) if merging.agnostic else seen.labels
-    pairs = overlapping_pairs(seen.boxes_xyxy, classes, merging.iou, float(width))
+    pairs = overlapping_pairs(seen.boxes_xyxy, classes, merging.iou, float(width), margin_px)
     return leaders(one_to_one(pairs, seen.views), ranked(~cut, seen.owned, seen.scores))
 
 

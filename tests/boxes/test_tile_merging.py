@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -117,6 +119,13 @@ def test_a_noisy_detector_loses_and_doubles_nothing_at_seams():
     alone = merge_views(seen, plan.image_hw, Merging(kind="none"))
     recall, doubles = recall_and_doubles(alone, boxes, at_seams)
     assert recall < 1.0 and doubles > 0
+
+
+def test_tiny_objects_that_are_a_pixel_off_are_one():
+    boxes = torch.tensor([[48.0, 5.0, 52.0, 9.0], [49.5, 6.0, 53.5, 10.0]])  # IoU 0.23
+    seen = replace(twice_seen([0.6, 0.8]), boxes_xyxy=boxes)
+    assert len(merge_views(seen, (20, 100)).scores) == 1
+    assert len(merge_views(seen, (20, 100), tolerance_px=0.0).scores) == 2
 
 
 def test_pieces_of_an_object_larger_than_the_overlap_are_joined():
