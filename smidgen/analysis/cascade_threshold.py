@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smidgen.analysis.observation import with_model_labels
-from smidgen.inference.query_scores import NOWHERE, QueryScores, query_scores, taught_maps, why_no_query_scores
 from smidgen.boxes import area, full_precision, xyxy_to_cxcywh
 from smidgen.boxes.anchors import cell_centers
 from smidgen.data import DetectionDataset, evaluation_loader
 from smidgen.evaluation.model_state import device_of, evaluating
+from smidgen.inference.query_scores import NOWHERE, QueryScores, query_scores, taught_maps, why_no_query_scores
 from smidgen.losses.small_object_map import SmallObjectLoss
 from smidgen.structures import Target
 from smidgen.tokens.cascade_sparse_query import CascadeSparseQuery

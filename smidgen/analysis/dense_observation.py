@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from smidgen.inference.query_scores import QueryScores, query_scores_on, taught_maps, why_no_query_scores
 from smidgen.boxes import xyxy_to_cxcywh
+from smidgen.inference.query_scores import QueryScores, query_scores_on, taught_maps, why_no_query_scores
 from smidgen.structures import DenseOutput, DetectorOutput, FeaturePyramid, Predictions
 from smidgen.tokens.cascade_sparse_query import CascadeSparseQuery
 

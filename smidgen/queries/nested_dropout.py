@@ -45,5 +45,5 @@ class NestedDropout(nn.Module):
         size = max(budget.size, int(drawn.masked_fill(~draws, 0).max()))
         counted = torch.full((batch,), budget.size) if budget.per_image is None else budget.per_image
         # Sent along without waiting: a GPU may still be busy with the encoder.
-        sent = (each.to(content.device, non_blocking=True) for each in (draws, drawn, counted))
-        return QueryBudget(size, torch.where(*sent))
+        drawing, number, counted = (each.to(content.device, non_blocking=True) for each in (draws, drawn, counted))
+        return QueryBudget(size, torch.where(drawing, number, counted))

@@ -21,10 +21,10 @@ from smidgen.analysis.cascade_pictures import (
 from smidgen.analysis.dense_observation import DenseSight, Pointing
 from smidgen.analysis.explanation import explain
 from smidgen.analysis.observation import Observation
-from smidgen.inference.query_scores import QueryScores
 from smidgen.data import DetectionDataset, open_dataset
 from smidgen.data.synthetic import SceneConfig, generate
 from smidgen.decoder.cascaded_head import ComputedCells, ComputedLevel
+from smidgen.inference.query_scores import QueryScores
 from smidgen.models import create_model
 from smidgen.structures import Cells, DenseOutput
 from smidgen.tokens.cascade_sparse_query import CascadeSparseQuery, with_context

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from smidgen.analysis.cascade_threshold import computed_scores, object_scores, path_scores, threshold_for_recall
-from smidgen.inference.query_scores import NOWHERE, QueryScores
 from smidgen.data import DetectionDataset, open_dataset
 from smidgen.data.synthetic import SceneConfig, generate
+from smidgen.inference.query_scores import NOWHERE, QueryScores
 from smidgen.losses.small_object_map import SmallObjectLoss
 from smidgen.models import create_model
 from smidgen.structures import Target
