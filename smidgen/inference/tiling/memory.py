@@ -1,4 +1,7 @@
-"""How much memory tiled prediction takes above the model, said before it begins: measured on one look."""
+"""How much memory tiled prediction takes above the model, said before it begins: measured on a gray tile.
+
+What a network keeps grows with its cells; so what a narrow window or a whole image would take follows from the tile.
+"""
 
 from __future__ import annotations
 
@@ -60,13 +63,15 @@ class MemoryForecast:
 
 
 def forecast(model: nn.Module, tiling: Tiling, device: torch.device | str) -> MemoryForecast:
-    """Look at one gray image as large as any that the model will be shown, and see what that takes."""
+    """Look at one gray tile, see what that takes, and what the largest that the model may be shown would."""
     preprocessing: Preprocessing = model.config.preprocessing  # type: ignore[union-attr, assignment]
     largest = scaled(preprocessing, max(1.0, *tiling.scales) if tiling.whole_image else max(tiling.scales))
     height, width = largest.short_side, largest.long_side  # what a narrow window, or a whole image, may become
-    batch = ImageBatch.collate([torch.full((3, height, width), 128, dtype=torch.uint8)], preprocessing.pad_multiple)
     pixels = 3 * tiling.tile_px**2 * 2 + 3 * height * width * 2  # read and as it was decoded; resized and batched
-    network = _peak_bytes(model, batch.to(device), (tiling.tile_px, tiling.tile_px))
+    tile_hw = preprocessing.resized_hw(tiling.tile_px, tiling.tile_px)
+    gray = ImageBatch.collate([torch.full((3, *tile_hw), 128, dtype=torch.uint8)], preprocessing.pad_multiple)
+    of_tile = _peak_bytes(model, gray.to(device), (tiling.tile_px, tiling.tile_px))
+    network = None if of_tile is None else int(of_tile * height * width / (tile_hw[0] * tile_hw[1]))
     return MemoryForecast(network, pixels, CACHE_BYTES, tiling.memory_bytes)
 
 
