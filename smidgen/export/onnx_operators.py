@@ -15,13 +15,15 @@ from onnxscript import opset18
 
 op: Any = opset18
 _MOST = 1 << 30
+_INT64 = 7  # of onnx.TensorProto
 
 
 def suppress_in_onnx(boxes_xyxy: Any, scores: Any, labels: Any, num_classes: int, iou_threshold: float) -> Any:
     """True at rows that survive, as bool "B M"."""
     one, classes = op.Constant(value_ints=[1]), op.Constant(value_ints=list(range(num_classes)))
-    own = op.Equal(op.Unsqueeze(labels, one), op.Unsqueeze(classes, op.Constant(value_ints=[0, 2])))
-    of_classes = op.Where(own, op.Unsqueeze(scores, one), op.Constant(value_float=-1.0))
+    own = op.Equal(op.Unsqueeze(op.Cast(labels, to=_INT64), one), op.Unsqueeze(classes, op.Constant(value_ints=[0, 2])))
+    takes_part = op.Unsqueeze(op.GreaterOrEqual(scores, op.Constant(value_float=0.0)), one)
+    of_classes = op.Where(op.And(own, takes_part), op.Unsqueeze(scores, one), op.Constant(value_float=-1.0))
     selected = op.NonMaxSuppression(
         boxes_xyxy,
         of_classes,
