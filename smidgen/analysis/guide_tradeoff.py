@@ -205,7 +205,7 @@ def guide_picture(tradeoff: GuideTradeoff, metric: str = "AP50") -> Picture:
     over_time.set_xlim(left=0)
     over_time.set_ylim(bottom=0)
     for axes in (over_tiles, over_time):
-        axes.legend(fontsize=9, loc="lower right")
+        axes.legend(fontsize=9, loc="center right")
         axes.grid(color="#dddddd", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     return Picture(figure, tradeoff.to_json())
