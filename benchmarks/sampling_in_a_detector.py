@@ -2,7 +2,8 @@
 
     python benchmarks/sampling_in_a_detector.py [--size 800x1333] [--model salience_detr_r50] [--rounds 3] [--quick]
 
-Random weights in parity mode, one image, as trained and optimized in bfloat16, where the rest of the model is faster.
+Random weights in parity mode, one image, as trained and optimized in float32 and bfloat16, where the rest of the model
+is faster.
 Both ways add up the same numbers in another order, so that answers differ by roundings; how far, and how many queries
 start at the same tokens, is printed. --quick: the nano model at 256 x 320 px.
 """
@@ -30,12 +31,13 @@ def main() -> None:
         images = random_image(record.size_hw, torch.device("cpu"))
         model = create_model(options.model, num_classes=91, parity=True).eval()
         ways = {"grid_sample": sampling_with(model, "grid_sample"), "auto": model}
-        ways |= {f"{name}, bf16": optimize(way, "bf16") for name, way in ways.items()}
+        ways |= {f"{name}, {kind}": optimize(way, kind) for kind in ("fp32", "bf16") for name, way in ways.items()}
         calls = {name: partial(way, images) for name, way in ways.items()}
         measured = record.measure(f"{options.model}, {options.size}", calls, against="grid_sample", memory=True)
         record.count("answers apart", **apart(measured.answers["grid_sample"], measured.answers["auto"]))
-        both_bf16 = measured.ratio("auto, bf16", "grid_sample, bf16")
-        record.count("auto against grid_sample, both in bf16", times_as_fast=str(both_bf16))
+        for kind in ("fp32", "bf16"):
+            ratio = measured.ratio(f"auto, {kind}", f"grid_sample, {kind}")
+            record.count(f"auto against grid_sample, both optimized in {kind}", times_as_fast=str(ratio))
 
 
 def sampling_with(model: nn.Module, method: SamplingMethod) -> nn.Module:
