@@ -36,19 +36,26 @@ def _filled(block: re.Match[str]) -> str:
 
 
 def tables(results: dict[str, Any]) -> str:
-    """Machine and time in a line, then a table of all measurements, then what was counted."""
-    machine, measurements = results["machine"], results["measurements"]
-    clock = measurements[0]["clock"] if measurements else ""
+    """Machine and time in a line, then a table of all measurements if there are any, then what was counted."""
+    machine = results["machine"]
     lines = [
         f"`benchmarks/{results['benchmark']}.py` at commit {machine['git'][:7]}, {machine['started'][:16]}.",
         "",
-        f"| work (rounds, load) | variant | {clock}, ms | times as fast | peak, MiB |",
-        "|---|---|---|---|---|",
-        *(row for measured in measurements for row in _rows(measured)),
-        "",
+        *_table(results["measurements"]),
         *(f"- {each.pop('name')}: {_figures(each)}" for each in map(dict, results["counted"])),
     ]
     return "\n".join([*lines, ""])
+
+
+def _table(measurements: list[dict[str, Any]]) -> list[str]:
+    if not measurements:
+        return []
+    return [
+        f"| work (rounds, load) | variant | {measurements[0]['clock']}, ms | times as fast | peak, MiB |",
+        "|---|---|---|---|---|",
+        *(row for measured in measurements for row in _rows(measured)),
+        "",
+    ]
 
 
 def _rows(measured: dict[str, Any]) -> list[str]:
