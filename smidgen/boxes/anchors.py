@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from smidgen.structures import Cells
+from smidgen.structures import Cells, send
 
 OCTAVE_STEPS = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 
@@ -67,9 +67,7 @@ class AnchorShapes:
         return torch.cat([-half, half], dim=-1).float()
 
     def _around(self, level: int, middles: Float[Tensor, "n 2"]) -> Float[Tensor, "n A 4"]:
-        # Sent along without waiting for the device.
-        shapes = self.around_origin(level).to(middles.device, non_blocking=True)
-        return middles.repeat(1, 2)[:, None] + shapes
+        return middles.repeat(1, 2)[:, None] + send(self.around_origin(level), middles.device)
 
 
 def cell_centers(

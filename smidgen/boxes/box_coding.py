@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from smidgen.boxes.precision import full_precision
+from smidgen.structures import send
 
 CoordinateWeights: TypeAlias = tuple[float, float, float, float]
 
@@ -75,4 +76,4 @@ def _centers_and_sizes(boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _as_tensor(weights: CoordinateWeights, like: Tensor) -> Tensor:
-    return torch.tensor(weights, dtype=like.dtype).to(like.device, non_blocking=True)
+    return send(torch.tensor(weights, dtype=like.dtype), like.device)

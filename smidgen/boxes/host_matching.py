@@ -22,7 +22,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smidgen.structures import Matches, Predictions, Target
+from smidgen.structures import Matches, Predictions, Target, send
 
 Pairs: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Queries and, row by row, the objects that they answer for."""
@@ -164,7 +164,7 @@ def _solve(rule: HostRule, image: ImageFigures) -> Pairs:
 def _matches(pairs: Sequence[Sequence[Pairs]], device: torch.device) -> list[Matches]:
     """The pairs of all images of all sets as matches on the device, by one copy."""
     rows = [_rows(of_set) for of_set in pairs]
-    on_device = torch.from_numpy(np.concatenate(rows, axis=1)).to(device, non_blocking=True)
+    on_device = send(torch.from_numpy(np.concatenate(rows, axis=1)), device)
     return [Matches(*part.unbind()) for part in on_device.split([part.shape[1] for part in rows], dim=1)]
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smidgen.boxes import full_precision
-from smidgen.structures import DetectorOutput, Target, evidence_of
+from smidgen.structures import DetectorOutput, Target, evidence_of, send
 from smidgen.tokens.object_counting import ObjectCount
 
 
@@ -34,7 +34,7 @@ class ObjectCountLoss:
             return {}
         classes = count_classes([len(target) for target in targets], count.thresholds)
         logits = full_precision(count.logits)
-        return {"object_count": F.cross_entropy(logits, classes.to(logits.device, non_blocking=True))}
+        return {"object_count": F.cross_entropy(logits, send(classes, logits.device))}
 
 
 def count_classes(counts: Sequence[int], thresholds: Sequence[int]) -> Int[Tensor, " B"]:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from smidgen.boxes import full_precision
 from smidgen.nn.process_mean import process_mean
-from smidgen.structures import DetectorOutput, Target, evidence_of
+from smidgen.structures import DetectorOutput, Target, evidence_of, send
 from smidgen.tokens.salience_filtering import SalienceMaps
 
 Confidence: TypeAlias = Literal["code", "paper"]
@@ -152,9 +152,8 @@ def _all_cells(boxes_xyxy: Float[Tensor, "M 4"], shape: tuple[int, int]) -> tupl
 
 
 def _cell_wh(like: Tensor, shape: tuple[int, int], canvas_hw: tuple[int, int]) -> Float[Tensor, " 2"]:
-    """Width and height of a cell in pixels, on the device of `like`; nothing waits for the copy."""
-    size = torch.tensor([canvas_hw[1] / shape[1], canvas_hw[0] / shape[0]], dtype=like.dtype)
-    return size.to(like.device, non_blocking=True)
+    """Width and height of a cell in pixels, on the device of `like`."""
+    return send(torch.tensor([canvas_hw[1] / shape[1], canvas_hw[0] / shape[0]], dtype=like.dtype), like.device)
 
 
 def _of_all(

@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from smidgen.boxes import clip_to_image, cxcywh_to_xyxy, inverse_sigmoid, xyxy_to_cxcywh
-from smidgen.structures import Matches, Queries, QueryGroup, Target
+from smidgen.structures import Matches, Queries, QueryGroup, Target, send
 
 WHOLE_IMAGE_HW = (1, 1)  # the size of an image whose boxes are shares of it
 
@@ -247,7 +247,7 @@ def _gather(targets: Sequence[Target], max_objects: int | None, device: torch.de
     boxes = [target.boxes_cxcywh[index] for target, index in zip(targets, chosen, strict=True)]
     labels = [target.labels[index] for target, index in zip(targets, chosen, strict=True)]
     most = max(len(index) for index in chosen)
-    image, slot = image.to(device, non_blocking=True), slot.to(device, non_blocking=True)
+    image, slot = send(image, device), send(slot, device)
     return _Objects(torch.cat(boxes).float(), torch.cat(labels), image, slot, torch.cat(chosen), len(targets), most)
 
 

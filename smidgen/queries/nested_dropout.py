@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from smidgen.structures import Memory, QueryBudget
+from smidgen.structures import Memory, QueryBudget, send
 
 
 class NestedDropout(nn.Module):
@@ -44,6 +44,5 @@ class NestedDropout(nn.Module):
         drawn = torch.tensor(self.sizes)[torch.randint(len(self.sizes), (batch,))]
         size = max(budget.size, int(drawn.masked_fill(~draws, 0).max()))
         counted = torch.full((batch,), budget.size) if budget.per_image is None else budget.per_image
-        # Sent along without waiting: a GPU may still be busy with the encoder.
-        drawing, number, counted = (each.to(content.device, non_blocking=True) for each in (draws, drawn, counted))
+        drawing, number, counted = (send(each, content.device) for each in (draws, drawn, counted))
         return QueryBudget(size, torch.where(drawing, number, counted))

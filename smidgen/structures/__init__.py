@@ -21,6 +21,7 @@ from smidgen.structures.pyramid import FeaturePyramid
 from smidgen.structures.queries import Places, Queries, QueryBudget, QueryGroup
 from smidgen.structures.targets import Matches, Target
 from smidgen.structures.tokens import ActiveTokens, Tokens
+from smidgen.structures.transfer import send
 
 __all__ = [
     "ActiveTokens",
@@ -48,4 +49,5 @@ __all__ = [
     "Target",
     "Tokens",
     "evidence_of",
+    "send",
 ]

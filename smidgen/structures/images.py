@@ -10,6 +10,7 @@ from jaxtyping import Bool, Num
 from torch import Tensor
 
 from smidgen.structures.preprocessing import Preprocessing
+from smidgen.structures.transfer import send
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +45,13 @@ class ImageBatch:
         if self.pixels.is_floating_point():
             return self
         pixels = self.pixels if preprocessing.channel_order == "rgb" else self.pixels.flip(1)
-        # Sent along without waiting: a GPU may still be busy with the batch before.
         statistics = torch.tensor([preprocessing.mean, preprocessing.std]) * 255
-        mean, std = statistics.to(pixels.device, non_blocking=True)[..., None, None]
+        mean, std = send(statistics, pixels.device)[..., None, None]
         return replace(self, pixels=((pixels - mean) / std).masked_fill(self.padding[:, None], 0.0))
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> ImageBatch:
-        """The same batch on another device."""
-        return replace(
-            self,
-            pixels=self.pixels.to(device, non_blocking=non_blocking),
-            padding=self.padding.to(device, non_blocking=non_blocking),
-        )
+    def to(self, device: torch.device | str) -> ImageBatch:
+        """The same batch on another device, by `send`."""
+        return replace(self, pixels=send(self.pixels, device), padding=send(self.padding, device))
 
     def pin_memory(self) -> ImageBatch:
         """The same batch in memory that a GPU can read by itself."""

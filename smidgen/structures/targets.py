@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from smidgen.structures.transfer import send
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -57,14 +59,10 @@ class Target:
         """Ignore regions in the frame of `boxes_cxcywh`."""
         return _normalized_cxcywh(self.ignore, self.size_hw)
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Target:
-        """The same target on another device."""
-        return replace(
-            self,
-            boxes_xyxy=self.boxes_xyxy.to(device, non_blocking=non_blocking),
-            labels=self.labels.to(device, non_blocking=non_blocking),
-            ignore=self.ignore.to(device, non_blocking=non_blocking),
-        )
+    def to(self, device: torch.device | str) -> Target:
+        """The same target on another device, by `send`."""
+        boxes, labels, ignore = (send(each, device) for each in (self.boxes_xyxy, self.labels, self.ignore))
+        return replace(self, boxes_xyxy=boxes, labels=labels, ignore=ignore)
 
     def pin_memory(self) -> Target:
         """The same target in memory that a GPU can read by itself."""
@@ -101,8 +99,7 @@ class Matches:
         starts = [0]
         for target in targets[:-1]:
             starts.append(starts[-1] + len(target))
-        # Sent along without waiting: a GPU may still be busy with the layers.
-        return torch.tensor(starts).to(self.image.device, non_blocking=True)[self.image] + self.target
+        return send(torch.tensor(starts), self.image.device)[self.image] + self.target
 
     def __len__(self) -> int:
         return self.image.shape[0]

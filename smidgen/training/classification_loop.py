@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torchvision.utils import save_image
 
 from smidgen.checkpoints.atomic_write import write_atomically
+from smidgen.structures import send
 from smidgen.training.classification_config import (
     ClassificationAugmentation,
     ClassificationTraining,
@@ -141,7 +142,7 @@ def _take_step(session: ClassificationSession, batch: LabeledBatch) -> _Step:
 def _mixed(session: ClassificationSession, batch: LabeledBatch) -> tuple[Tensor, Tensor]:
     """Images and class indices on the device, or after mixing, shares of classes in place of indices."""
     device = session.accelerator.device
-    images, labels = batch.images.to(device, non_blocking=True), batch.labels.to(device, non_blocking=True)
+    images, labels = send(batch.images, device), send(batch.labels, device)
     if session.mix is not None:
         images, labels = session.mix(images, labels)
     _draw_samples(session, images)
@@ -208,7 +209,7 @@ def _measured(session: ClassificationSession) -> dict[str, float]:
     sums = torch.zeros(4, dtype=torch.float64)
     for batch in session.validation:
         with session.autocast():
-            logits = network(batch.images.to(device, non_blocking=True))
+            logits = network(send(batch.images, device))
         sums += _sums(logits.float(), batch.labels.to(device)).cpu().double()
     first, among, loss, images = mean_over_processes(session.accelerator, list(sums))
     if not images:

@@ -58,6 +58,6 @@ def moved_ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batc
 
 
 def moved_to(batch: Batch, device: torch.device | str) -> Batch:
-    """Without waiting for it, where the batch lies in pinned memory."""
+    """The same batch on another device; nothing waits for CUDA where the batch lies in pinned memory."""
     images, targets = batch
-    return images.to(device, non_blocking=True), tuple(target.to(device, non_blocking=True) for target in targets)
+    return images.to(device), tuple(target.to(device) for target in targets)

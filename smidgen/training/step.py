@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from smidgen.structures import send
 from smidgen.training.contracts import Batch
 from smidgen.training.data_feed import moved_to
 from smidgen.training.divergence import check_gradient, check_losses
@@ -89,9 +90,9 @@ def _checked_report(session: Session, terms: Sequence[Mapping[str, Tensor]], nor
     """What is known of the step, by one exchange between processes and one copy from the device."""
     device = session.accelerator.device
     values = [torch.stack(list(each.values())) for each in terms]
-    reasons = torch.tensor(_reasons(session)).to(device, non_blocking=True)
+    reasons = send(torch.tensor(_reasons(session)), device)
     shared = torch.cat([torch.stack([each.sum() for each in values]), reasons])
-    own = torch.cat([*values, norm.to(device, non_blocking=True)[None]])
+    own = torch.cat([*values, send(norm, device)[None]])
     means, numbers = means_and_own(session.accelerator, shared, own)
     losses, answers = means[: len(terms)], means[len(terms) :]
     reports = _named(terms, numbers)

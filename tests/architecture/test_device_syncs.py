@@ -19,6 +19,7 @@ from smidgen.losses import salience
 from smidgen.models import create_criterion, create_model, list_models
 from smidgen.structures import ImageBatch, Target
 from smidgen.training import step as training_step
+from smidgen.training.data_feed import moved_to
 
 NUM_CLASSES = 3
 THE_ONE_COPY = "_to_copy boxes/host_matching.py:_copied_to_host"
@@ -72,8 +73,7 @@ def test_forward_and_losses_wait_for_the_device_once(system: str) -> None:
     parts = _parts(system)
     moved(parts.model), moved(parts.criterion)
     with Watch() as watch:
-        images = parts.images.to(STAND_IN, non_blocking=True)
-        targets = tuple(target.to(STAND_IN, non_blocking=True) for target in parts.targets)
+        images, targets = moved_to((parts.images, parts.targets), STAND_IN)
         losses = parts.criterion(parts.model(images, targets), targets, 0.3)
         assert all(isinstance(each, StandInTensor) for each in losses.values())
     assert watch.waits.pop(THE_ONE_COPY) == 1
