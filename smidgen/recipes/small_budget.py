@@ -40,15 +40,18 @@ def aerial_cars(system: str = "dino_nano", data: Path = Path("aerial_cars")) -> 
 
 
 def scenes(system: str = "dino_nano", data: Path = Path("scenes")) -> Experiment:
-    """Generated scenes of 128 px with 2 to 40 objects: minutes instead of an hour, for comparisons with several seeds.
+    """Generated scenes of 128 px with 3 to 12 cars of 6 to 24 px: minutes instead of an hour, for comparisons with
+    several seeds.
 
-    Four epochs teach next to nothing (docs/log.md), ten are meant to. About eight CPU minutes on a 2-core AMD EPYC.
+    dino_5scale_nano reaches AP 25.7 to 30.1 (aitod@1, three seeds, in bfloat16) in 12 to 14 CPU minutes, one thread of
+    a 2-core AMD EPYC that was busy with other work.
 
-    smidgen synth scenes --count 300 --val-count 80 --size 128x128 --objects 2-40 --classes car,truck,bus
-    smidgen train dino_nano --recipe small_budget.scenes --data scenes --out runs/scenes
+    smidgen synth scenes --count 400 --val-count 100 --size 128x128 --objects 6-24 --density 3-12 --classes car
+    smidgen train dino_5scale_nano --recipe small_budget.scenes --data scenes --set training.precision=bf16
+        --out runs/scenes
     """
     augmentation = replace(Augmentation.small(range(112, 145, 16), aerial=True), crop=0.0)
-    training = replace(from_scratch(), epochs=10, evaluate_every=10)
+    training = replace(from_scratch(), epochs=12, evaluate_every=3)
     return _experiment(system, data, augmentation, _seen_at(128, 128), training)
 
 
