@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from smidgen.data.geometry import resize_pixels
-from smidgen.inference.prediction import model_preprocessing
+from smidgen.inference.loaded_images import model_preprocessing
 from smidgen.structures import Detections, ImageBatch
 
 

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from smidgen.data.geometry import resize_pixels
-from smidgen.inference.prediction import model_preprocessing
+from smidgen.inference.loaded_images import model_preprocessing
 from smidgen.serving.salience import SalienceMap, salience_maps
 from smidgen.structures import Detections, ImageBatch
 

@@ -23,8 +23,8 @@ from smidgen.structures import Detections
 IMAGES_READ_AHEAD = 8
 READING_THREADS = 2
 
-Detect = Callable[[nn.Module, Iterator[LoadedImage]], Iterator[tuple[LoadedImage, Detections]]]
-"""Images in memory to their detections, in the same order."""
+Detect = Callable[[nn.Module, Iterator[LoadedImage]], Iterator[Detections]]
+"""Images in memory to their detections, which have the image's name as their file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class WholeImages:
     batch_size: int
     device: str
 
-    def __call__(self, model: nn.Module, images: Iterator[LoadedImage]) -> Iterator[tuple[LoadedImage, Detections]]:
-        """The images with their detections."""
+    def __call__(self, model: nn.Module, images: Iterator[LoadedImage]) -> Iterator[Detections]:
+        """Detections of the images."""
         return detect_loaded(model, images, self.settings, batch_size=self.batch_size, device=self.device)
 
 
@@ -79,8 +79,8 @@ class ShardDetector:
     def _answers(self, shard: Shard) -> list[Detections | Unreadable]:
         answers: dict[str, Detections | Unreadable] = {}
         images = _readable(read_ahead(shard.files), answers)
-        for image, detections in self._detect(self._model, images):
-            answers[image.name] = detections
+        for detections in self._detect(self._model, images):
+            answers[detections.file] = detections
         return [answers[file] for file in shard.files]
 
 

@@ -39,7 +39,7 @@ def detect_frames(
     model = model.to(device).eval()
     waiting: deque[Frame | BrokenFrame] = deque()
     images = _images(frames, waiting)
-    for _, detections in detect_loaded(model, images, settings, batch_size=batch_size, device=device):
+    for detections in detect_loaded(model, images, settings, batch_size=batch_size, device=device):
         yield from _broken_first(waiting)
         frame = waiting.popleft()
         assert isinstance(frame, Frame)
