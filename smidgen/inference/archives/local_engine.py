@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context, parent_process
+from multiprocessing.context import BaseContext
+from threading import Thread
 
 from smidgen.inference.archives.manifest import Shard
 from smidgen.inference.archives.parquet_shards import Outcome
@@ -29,8 +32,7 @@ def run_locally(work: Work, shards: Iterable[Shard], workers: int) -> Iterator[O
 
 def _until_one_dies(packed: bytes, shards: list[Shard], workers: int) -> Iterator[Outcome]:
     """Answers until a process is killed, which ends the others of its pool, too."""
-    # A forked process would hang where torch's threads are running already.
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start, (packed,)) as pool:
+    with ProcessPoolExecutor(workers, _context(), _start, (packed,)) as pool:
         futures = [pool.submit(_detect, shard) for shard in shards]
         try:
             for future in as_completed(futures):
@@ -39,6 +41,18 @@ def _until_one_dies(packed: bytes, shards: list[Shard], workers: int) -> Iterato
             return
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _context() -> BaseContext:
+    """Workers are forked from a process that has imported all they need, so that a dead one is soon replaced.
+
+    Forked from this one they would hang where torch's threads are running already.
+    """
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _suspects_last(remaining: dict[int, Shard], workers: int) -> dict[int, Shard]:
@@ -63,8 +77,17 @@ _detector: ShardDetector | None = None  # of this process, if it is a worker
 
 def _start(packed: bytes) -> None:
     global _detector
+    Thread(target=_end_with_parent, daemon=True).start()
     work: Work = pickle.loads(packed)  # our own bytes, from the process that started this one
     _detector = ShardDetector(work)
+
+
+def _end_with_parent() -> None:
+    """Who is killed cannot end its workers, and they would wait for shards forever."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _detect(shard: Shard) -> Outcome:
