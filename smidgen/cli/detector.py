@@ -29,8 +29,8 @@ Compiled = Annotated[
 
 
 def load_detector(run: Path, device: str, optimized: str | None = None, compiled: bool = False) -> nn.Module:
-    """The run's model in evaluation mode. Errors: ValueError for a run that cannot be read and a format that is not
-    offered.
+    """The model of a run, or an exported file, in evaluation mode. Errors: ValueError for one that cannot be read, a
+    format that is not offered, and an exported file that is to be optimized.
     """
     if optimized not in (None, "fp32", "bf16"):
         raise ValueError(f"expected fp32 or bf16, got {optimized!r}; change --optimize")
@@ -40,6 +40,10 @@ def load_detector(run: Path, device: str, optimized: str | None = None, compiled
     if is_bundle(run):
         from smidgen.export import load_bundle
 
+        if optimized or compiled:
+            raise ValueError(
+                "expected a run to optimize or compile, got an exported file: leave --optimize and --compile out"
+            )
         return load_bundle(run)
     model = load(run, device)
     if optimized is None and not compiled:

@@ -12,6 +12,7 @@ from square_dataset import square_dataset
 from smidgen.__main__ import main
 from smidgen.checkpoints import save
 from smidgen.cli.detector import load_detector
+from smidgen.export.bundle import BUNDLE_FILE
 from smidgen.inference import OptimizedDetector, optimization
 from smidgen.inference.optimization import Optimization
 from smidgen.models import create_model
@@ -49,6 +50,13 @@ def test_without_options_it_is_as_trained(checkpoint: Path) -> None:
     assert not isinstance(load_detector(checkpoint, "cpu"), OptimizedDetector)
     with pytest.raises(ValueError, match="expected fp32 or bf16, got 'int8'"):
         load_detector(checkpoint, "cpu", "int8")
+
+
+@pytest.mark.parametrize("options", [("fp32", False), (None, True)])
+def test_an_exported_file_is_not_optimized(tmp_path: Path, options: tuple[str | None, bool]) -> None:
+    (tmp_path / BUNDLE_FILE).touch()
+    with pytest.raises(ValueError, match="leave --optimize and --compile out"):
+        load_detector(tmp_path, "cpu", *options)
 
 
 def test_figures_say_how_the_model_was_optimized(
