@@ -17,8 +17,9 @@ from smidgen.structures import Classes, DetectorOutput, Predictions, Target
 
 NUM_CLASSES = 4
 CLASSES = Classes.numbered(NUM_CLASSES)
-MOST_CALLS_PER_IMAGE = 60
-"""Of one set that is matched: costs are made image by image, so that none is held against another."""
+MOST_CALLS_PER_IMAGE = 180
+"""Of one set that is matched: costs are made image by image, so that none is held against another (92 and 68 calls; 158
+where objects are copied, which is two matchings)."""
 
 
 def targets_of(counts: Sequence[int]) -> tuple[Target, ...]:
