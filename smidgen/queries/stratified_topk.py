@@ -132,7 +132,9 @@ def apportion(total: Int[Tensor, " B"], weights: Int[Tensor, "B L"]) -> Int[Tens
     product = total[:, None] * weights
     whole = weights.sum(dim=1, keepdim=True).clamp(min=1)
     parts = product // whole
-    rank = (product % whole).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    # No two keys are equal, since runtimes of exported files do not promise a stable sort.
+    key = product % whole * weights.shape[1] - torch.arange(weights.shape[1], device=weights.device)
+    rank = key.argsort(dim=1, descending=True).argsort(dim=1)
     rest = total[:, None] - parts.sum(dim=1, keepdim=True)
     return parts + ((rank < rest) & (weights > 0))
 

@@ -51,9 +51,10 @@ class SuppressedTopK(nn.Module):
         rows = min(budget.size, candidates.shape[1])
         if not self.fill:
             rows = min(rows, int(kept.sum(dim=1).min()))
-        # Candidates are in order already: a stable sort by rank puts survivors first and the ineligible last.
-        rank = 2 - kept.int() - eligible.int()
-        order = rank.argsort(dim=1, stable=True)[:, :rows]
+        # Candidates are in order already: survivors come first and the ineligible last, each in that order. No two
+        # keys are equal, since runtimes of exported files do not promise a stable sort.
+        place = torch.arange(kept.shape[1], device=kept.device)
+        order = ((2 - kept.int() - eligible.int()) * kept.shape[1] + place).argsort(dim=1)[:, :rows]
         index, padding = candidates.gather(1, order), self._padding(eligible.gather(1, order), budget)
         return Places.of_tokens(proposals, tokens, index, padding)
 
