@@ -1,24 +1,28 @@
 """A server under the load of many clients: how it answers, how fast, and whether its memory stays flat.
 
-    python benchmarks/serving_load.py [--clients 64] [--seconds 60] [--run RUN] [--quick]
+    python benchmarks/serving_load.py [--clients 64] [--seconds 60] [--warm-up 20] [--run RUN] [--quick]
 
 `smidgen serve RUN` is started at a free port (without --run: an untrained dino_nano, whose time is that of a trained
 one). Every client sends one of four pictures of two sizes, waits for the answer, and sends the next; told to come back
-(429) it waits as long as Retry-After says. Printed: answers by status (anything but 200 and 429 is a failure, and the
-exit code is 1 then), answers per second, latencies, images per batch, and the server's resident memory at the start
-(after one answer for each picture), by quarters of the time, and at the end. --quick: 8 clients for 5 s.
+(429) it waits as long as Retry-After says. All of them come at once to a server that has answered nobody; what is
+reported begins when the warm-up is over, but for failures, which count from the first request. Printed: answers by
+status (anything but 200 and 429 is a failure, and the exit code is 1 then), answers per second, latencies, images per
+batch, and the server's resident memory before the first request, at the start, by quarters of the time, and at the end.
+--quick: 8 clients for 5 s.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
+import os
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,27 +46,40 @@ INTENDED = {200, 429}
 
 @dataclass
 class Load:
-    """What came back."""
+    """What came back. begins: time from which answers count; before, only what is not intended does."""
 
+    begins: float
     statuses: Counter[int] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
     memory_mib: list[float] = field(default_factory=list)
 
+    def answered(self, status: int, began: float) -> None:
+        """A request that began then has its answer."""
+        if time.monotonic() < self.begins and status in INTENDED:
+            return
+        self.statuses[status] += 1
+        if status == 200:
+            self.seconds.append(time.monotonic() - began)
+
 
 def main() -> None:
-    options_parser = parser(__doc__, rounds=1, clients=(64, 8), seconds=(60.0, 5.0))
+    options_parser = parser(__doc__, rounds=1, clients=(64, 8), seconds=(60.0, 5.0), warm_up=(20.0, 1.0))
     options_parser.add_argument("--run", type=Path, help="run or checkpoint folder (default: an untrained dino_nano)")
     with recording(__file__, options_parser.parse_args()) as record, tempfile.TemporaryDirectory() as folder:
         options = record.options
         with server(options.run or untrained(Path(folder))) as (port, process):
-            load = asyncio.run(loaded(port, process, options.clients, options.seconds))
+            before = os.getloadavg()[0]
+            load = asyncio.run(loaded(port, process, options))
+            spent = process.cpu_times()
             batches = asyncio.run(images_per_batch(port))
         record.count("answers", **{str(status): count for status, count in sorted(load.statuses.items())})
         record.count("answers a second", served=load.statuses[200] / options.seconds)
         record.count("seconds to an answer", **quantiles(load.seconds))
         record.count("images of a batch", mean=batches)
-        record.count("resident MiB", readings=[round(value) for value in load.memory_mib])
+        idle, *readings = (round(value) for value in load.memory_mib)
+        record.count("resident MiB", before=idle, readings=readings)
+        record.count("machine", load=(before, os.getloadavg()[0]), server_cpu_seconds=spent.user + spent.system)
         record.count("failed connections", **load.failures)
     sys.exit(1 if load.failures or set(load.statuses) - INTENDED else 0)
 
@@ -84,18 +101,18 @@ def server(run: Path) -> Iterator[tuple[int, psutil.Process]]:
             started.terminate()
 
 
-async def loaded(port: int, process: psutil.Process, clients: int, seconds: float) -> Load:
+async def loaded(port: int, process: psutil.Process, options: Namespace) -> Load:
     """All clients at once until the time is over."""
-    load, contents = Load(), pictures()
-    for content in contents:
-        await ask(port, content)
-    until = time.monotonic() + seconds
-    work = [client(port, contents[number % len(contents)], until, load) for number in range(clients)]
-    await asyncio.gather(watched(process, seconds, load), *work)
+    load, contents = Load(time.monotonic() + options.warm_up), pictures()
+    until = load.begins + options.seconds
+    work = [client(port, contents[number % len(contents)], until, load) for number in range(options.clients)]
+    await asyncio.gather(watched(process, options.seconds, load), *work)
     return load
 
 
 async def watched(process: psutil.Process, seconds: float, load: Load) -> None:
+    load.memory_mib.append(process.memory_info().rss / 2**20)
+    await asyncio.sleep(load.begins - time.monotonic())
     for reading in range(MEMORY_READINGS + 1):
         load.memory_mib.append(process.memory_info().rss / 2**20)
         if reading < MEMORY_READINGS:
@@ -110,10 +127,8 @@ async def client(port: int, content: bytes, until: float, load: Load) -> None:
         except (OSError, EOFError, ValueError) as error:
             load.failures[type(error).__name__] += 1
             continue
-        load.statuses[status] += 1
-        if status == 200:
-            load.seconds.append(time.monotonic() - began)
-        elif status == 429:
+        load.answered(status, began)
+        if status == 429:
             await asyncio.sleep(float(re.findall(rb"retry-after: (\d+)", head)[0]))
 
 
