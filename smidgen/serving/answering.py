@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
 from torch import nn
 
 from smidgen.inference import prediction_record
@@ -32,6 +33,7 @@ Result = TypeVar("Result")
 DECODING_THREADS = 2
 FETCHING_THREADS = 4
 PACE_MARGIN = 0.5  # of the seconds that an answer may take; the pace of other programs may change meanwhile
+WARM_UP_PX = 512
 HANGS_AFTER = 2.0  # times the seconds that an answer may take
 
 
@@ -56,6 +58,16 @@ class Answering:
         self._images = Capacity(limits.images, "images")
         self._bytes = Capacity(limits.bodies_mib * MEBIBYTE, "bytes of bodies")
         self._began = time.monotonic()
+
+    def warm_up(self) -> None:
+        """Look at a gray image before anybody asks: what is made at first use is there, and the pace is known.
+
+        Without a pace, nobody is told that the answer would come too late: a crowd before a new server is let in whole.
+        """
+        gray = torch.full((3, WARM_UP_PX, WARM_UP_PX), 128, dtype=torch.uint8)
+        began = time.monotonic()
+        self._detecting([self._detecting.question(gray)])
+        self.books.learn_pace(1, time.monotonic() - began)
 
     def start(self) -> None:
         """Begin to answer, in the running event loop."""

@@ -37,6 +37,10 @@ class Bookkeeping:
         """A batch has been through the network."""
         self._batch_sizes.observe(size)
         self._batch_seconds.observe(seconds)
+        self.learn_pace(size, seconds)
+
+    def learn_pace(self, size: int, seconds: float) -> None:
+        """So many images took so long in the network; the newest count most."""
         share = NEWEST_SHARE if self.image_seconds else 1.0
         self.image_seconds += share * (seconds / size - self.image_seconds)
 

@@ -22,7 +22,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def serve(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000, started: Callable[[str], object] = print) -> None:
     """Answer at `host` and `port` (0: one that is free) until SIGINT or SIGTERM; returns then.
 
-    started: told the address as soon as it can be asked. Raises ValueError where the address cannot be had.
+    One gray image is looked at before. started: told the address as soon as it can be asked. Raises ValueError where
+    the address cannot be had.
     """
     listening = listening_socket(host, port)
     shown_host = f"[{host}]" if ":" in host else host
@@ -30,6 +31,7 @@ def serve(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000, started: C
     before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
     try:
         with listening:
+            app.state.answering.warm_up()
             started(f"http://{shown_host}:{listening.getsockname()[1]}")
             http_server(app).run(sockets=[listening])
     finally:

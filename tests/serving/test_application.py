@@ -212,8 +212,9 @@ def test_who_would_wait_too_long_is_told_at_once() -> None:
     model, limits = ServedDetector(seconds=0.3), Limits(answer_seconds=1.0, batch=1)
 
     async def scene() -> list[int]:
-        async with client_of(create_app(model, limits=limits)) as client:
-            await client.post("/predict", content=picture())  # the server learns its pace
+        app = create_app(model, limits=limits)
+        app.state.answering.warm_up()  # the server learns its pace before the first request
+        async with client_of(app) as client:
             responses = await asyncio.gather(*(client.post("/predict", content=picture()) for _ in range(12)))
             return [response.status_code for response in responses]
 

@@ -1,6 +1,8 @@
 """How much memory tiled prediction takes above the model, said before it begins: measured on a gray tile.
 
 What a network keeps grows with its cells; so what a narrow window or a whole image would take follows from the tile.
+A model is measured once for each size of its input, not for each call: the second time the allocator would answer from
+what it kept of the first, and nothing would be seen; and a call of a few tiles does not take one look more.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -19,6 +22,7 @@ from smidgen.structures import ImageBatch, Preprocessing
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _MEBIBYTE = 2**20
+_MEASURED: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], int | None]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +67,24 @@ class MemoryForecast:
 
 
 def forecast(model: nn.Module, tiling: Tiling, device: torch.device | str) -> MemoryForecast:
-    """Look at one gray tile, see what that takes, and what the largest that the model may be shown would."""
+    """What the largest that the model may be shown would take, from what one gray tile takes."""
     preprocessing: Preprocessing = model.config.preprocessing  # type: ignore[union-attr, assignment]
     largest = scaled(preprocessing, max(1.0, *tiling.scales) if tiling.whole_image else max(tiling.scales))
     height, width = largest.short_side, largest.long_side  # what a narrow window, or a whole image, may become
     pixels = 3 * tiling.tile_px**2 * 2 + 3 * height * width * 2  # read and as it was decoded; resized and batched
     tile_hw = preprocessing.resized_hw(tiling.tile_px, tiling.tile_px)
-    gray = ImageBatch.collate([torch.full((3, *tile_hw), 128, dtype=torch.uint8)], preprocessing.pad_multiple)
-    of_tile = _peak_bytes(model, gray.to(device), (tiling.tile_px, tiling.tile_px))
+    of_tile = _measured_once(model, tile_hw, preprocessing.pad_multiple, torch.device(device))
     network = None if of_tile is None else int(of_tile * height * width / (tile_hw[0] * tile_hw[1]))
     return MemoryForecast(network, pixels, CACHE_BYTES, tiling.memory_bytes)
+
+
+def _measured_once(model: nn.Module, tile_hw: tuple[int, int], pad_multiple: int, device: torch.device) -> int | None:
+    """Bytes of one look at a gray tile of this size, as the model answered it first."""
+    known, key = _MEASURED.setdefault(model, {}), (tile_hw, pad_multiple, device)
+    if key not in known:
+        gray = ImageBatch.collate([torch.full((3, *tile_hw), 128, dtype=torch.uint8)], pad_multiple)
+        known[key] = _peak_bytes(model, gray.to(device), tile_hw)
+    return known[key]
 
 
 @torch.inference_mode()

@@ -111,6 +111,15 @@ def test_memory_is_forecast_and_kept(tmp_path):
     assert notes[0].startswith("memory above the model: about")
 
 
+def test_memory_is_measured_once_for_a_model_and_the_size_of_its_input(tmp_path):
+    draw(tmp_path / "a.png", (60, 50), number=8)
+    model = BrightBlobs(64)
+    for tile_px in (64, 64, 48):  # all of them resized to 64 px
+        list(predict(model, tmp_path, tiling=Tiling(tile_px=tile_px, overlap="16px")))
+    looks_at_the_image = 1 + 1 + 4
+    assert len(model.batch_sizes) == looks_at_the_image + 1
+
+
 def test_what_a_chooser_leaves_out_is_not_looked_at(tmp_path):
     from smidgen.inference.tiling import predict_tiled
 
