@@ -21,9 +21,10 @@ from smidgen.cli.predict_archive import (
     ShardImages,
     Workers,
     execution,
+    need_an_engine,
     predict_to_tables,
 )
-from smidgen.cli.predict_video import Every, Film, FramesPerSecond, are_videos, predict_videos
+from smidgen.cli.predict_video import Every, Film, FramesPerSecond, are_videos, need_a_video, predict_videos
 from smidgen.cli.progress import track
 from smidgen.cli.tiling_options import (
     Agnostic,
@@ -104,9 +105,13 @@ def predict(
     chosen = chosen_guide(guide, guide_threshold, guide_share, tile=tile)
     from smidgen.data.image_files import shown
     from smidgen.inference import common_root, geojson_file, picture_path, predictions_file, write_picture
-    from smidgen.inference.prediction import MOST_DETECTIONS
+    from smidgen.inference.loaded_images import MOST_DETECTIONS
 
     videos = engine is None and are_videos(images, fps)
+    if not videos:
+        need_a_video(film, every, fps)
+    if engine is None:
+        need_an_engine(workers, shard_images, ray_address)
     if videos and tiling is not None:
         raise usage_error("--tile is not offered for videos", "leave it out")
     model = load_detector(run, chosen_device(device), optimized, compiled)

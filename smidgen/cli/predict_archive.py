@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from rich.console import Console
 
-from smidgen.cli.failures import ExitCode
+from smidgen.cli.failures import ExitCode, usage_error
 from smidgen.cli.output import Result
 from smidgen.cli.progress import Progress
 
@@ -42,6 +42,14 @@ RayAddress = Annotated[
         help="With --engine ray: a cluster; auto = the one that runs here; else this machine.", rich_help_panel=PANEL
     ),
 ]
+
+
+def need_an_engine(workers: int, shard_images: int | None, ray_address: str | None) -> None:
+    """Raises ValueError where options of archives are given without --engine."""
+    options = {"--workers": workers > 1, "--shard-images": shard_images, "--ray-address": ray_address}
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise usage_error(f"expected --engine with {', '.join(given)}", "give --engine local or --engine ray")
 
 
 def predict_to_tables(

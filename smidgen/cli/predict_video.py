@@ -47,6 +47,16 @@ def are_videos(sources: Sequence[str], fps: float | None) -> bool:
     return bool(videos)
 
 
+def need_a_video(film: Path | None, every: int, fps: float | None) -> None:
+    """Raises ValueError where options of videos are given for images."""
+    given = [name for name, value in {"--video": film, "--every": every > 1, "--fps": fps}.items() if value]
+    if given:
+        raise usage_error(
+            f"expected a video, a stream or numbered frames with {', '.join(given)}, got images",
+            "with --fps a quoted pattern of pictures is a video",
+        )
+
+
 def predict_videos(
     model: nn.Module, sources: Sequence[str], out: Path, film: Path | None, *, every: int, fps: float | None, **how: Any
 ) -> Result:
