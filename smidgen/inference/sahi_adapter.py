@@ -29,7 +29,7 @@ def sahi_detection_model(model: nn.Module, *, score: float = 0.3, device: str = 
         raise ModuleNotFoundError("SAHI is an extra: pip install 'smidgen[sahi]'") from error
     classes: Any = model.classes
 
-    class SmidgenDetectionModel(DetectionModel):
+    class SmidgenDetectionModel(DetectionModel):  # type: ignore[misc, unused-ignore]
         """Every batch of slices is one batch of the network."""
 
         def set_model(self, model: Any, **_: Any) -> None:
