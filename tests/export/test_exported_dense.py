@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from export_cases import TINY_DENSE, make
+from export_cases import make, smallest
 
 from smidgen.export import ExportConfig, export
 
@@ -12,7 +12,7 @@ pytest.importorskip("onnxscript")
 
 
 def test_cascade_and_suppression_are_in_the_file(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    model = make("query_det_nano", **TINY_DENSE, small_objects={"levels": [1]}, cascade={"start": 1, "threshold": 0.5})
+    model = make("query_det_nano", **smallest("query_det_nano"))
     made = export(model, tmp_path / "query_det", config=ExportConfig(canvas_hw=(96, 128)))
     assert made.bundle.verified, made.bundle.checks
     assert all(check.pairs >= 10 * check.images for check in made.bundle.checks)

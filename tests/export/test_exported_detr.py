@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from export_cases import TINY_DETR, make, run_without_torch
+from export_cases import make, run_without_torch, smallest
 from PIL import Image
 
 from smidgen.__main__ import main
@@ -23,7 +23,7 @@ pytest.importorskip("onnxscript")
 
 @pytest.fixture(scope="module")
 def model() -> object:
-    made = make("dino_nano", **TINY_DETR)
+    made = make("dino_nano", **smallest("dino_nano"))
     made.classes = Classes(("boat", "Säge", "car"), (7, 1, 30))
     return made
 
