@@ -1,6 +1,6 @@
 # Everything a fresh machine needs is Python 3.11 or newer; each target makes what it needs and is safe to run again.
 #   make demo    generated scenes, a nano model trained and evaluated, report.html; no network after the installation
-#   make test    the quick tests        make test-slow   those that take minutes      make parity   official golden cases
+#   make test    the quick tests        make test-slow   those that take long         make parity   official golden cases
 #   make check   style, types, import contracts, spelling                             make bench    against peers, quickly
 #   make bench-full   the measurements of docs/performance.md, an hour and more; writes benchmarks/results
 # PYTHON=... chooses the interpreter, WORKERS=... the number of test processes, CONSTRAINTS=constraints.txt known versions.
