@@ -10,6 +10,7 @@ from html import escape
 WIDTH, HEIGHT = 480, 270
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 14, 40
 MOST_POINTS = 240
+LEAST_RANGE = 1e-300  # what is smaller cannot be divided into steps
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
 def _axis(values: Sequence[float], start: float, stop: float, rounded: bool) -> _Axis:
     """From zero (or below) to the largest value, or to the next round one."""
     low, high = min(0.0, *values), max(0.0, *values)
-    if high <= low:
+    if high - low < LEAST_RANGE:
         high = low + 1.0
     if not rounded:
         return _Axis(low, high, start, stop)

@@ -4,7 +4,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smidgen.analysis import Series, line_chart
@@ -19,6 +19,7 @@ def drawn_points(html: str) -> list[tuple[float, float]]:
     ]
 
 
+@example([(0.0, 5e-324)])
 @given(st.lists(st.tuples(finite, finite), min_size=1, max_size=600))
 def test_lines_stay_inside_the_picture(points: list[tuple[float, float]]) -> None:
     html = line_chart([Series("loss", sorted(points))], horizontal="steps", label="loss")
