@@ -12,6 +12,7 @@ workers behind, and the images per second of both. --quick: 200 files, the local
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -117,15 +118,23 @@ def disturb(folder: Path, options: argparse.Namespace) -> tuple[str, list[int]]:
     driver, killed = subprocess.Popen(started), []
     for number in range(WORKERS_KILLED):
         wait_until(lambda number=number: len(finished(out)) > shards * (number + 1) // 10, driver)
-        worker = wait_until(lambda: [worker for worker in busy(out) if worker not in killed], driver)[0]
-        os.kill(worker, signal.SIGKILL)
-        killed.append(worker)
+        killed.append(wait_until(lambda: kill_one(busy(out), killed), driver))
     wait_until(lambda: len(finished(out)) > shards * 6 // 10, driver)
     driver.kill()
     driver.wait()
     survivors, left = outliving(busy(out)), shards - len(finished(out))
     subprocess.run(started, check=True)
     return f"workers {', '.join(map(str, killed))}; the driver, with {left} of {shards} shards left", survivors
+
+
+def kill_one(workers: list[int], already: list[int]) -> int | None:
+    """The first that still lives, killed; None where there is none (its note outlives a worker for a moment)."""
+    for worker in workers:
+        if worker not in already:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+                return worker
+    return None
 
 
 def outliving(workers: list[int]) -> list[int]:
