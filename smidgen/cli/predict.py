@@ -115,7 +115,7 @@ def predict(
     if videos and tiling is not None:
         raise usage_error("--tile is not offered for videos", "leave it out")
     model = load_detector(run, chosen_device(device), optimized, compiled)
-    most = max_detections or MOST_DETECTIONS
+    most = MOST_DETECTIONS if max_detections is None else max_detections
     if engine is not None:
         if tiling is not None:
             raise usage_error("--tile is not offered with --engine", "leave one of them out")

@@ -67,8 +67,18 @@ ValueRange = Annotated[
 ]
 
 
-def chosen_tiling(
-    tile: int | None,
+def chosen_tiling(tile: int | None, **options: Any) -> Tiling | None:
+    """The settings; None without --tile. options: by the names above, as `predict` has them. Raises ValueError for what
+    makes no sense, and a usage error where --tile is missing.
+    """
+    if tile is None:
+        _refuse_without_tile(**options)
+        return None
+    return _tiling(tile, **options)
+
+
+def _tiling(
+    tile: int,
     *,
     overlap: str | None,
     merge: str | None,
@@ -79,21 +89,7 @@ def chosen_tiling(
     memory: str | None,
     bands: str | None,
     value_range: str | None,
-) -> Tiling | None:
-    """The settings; None without --tile. Raises ValueError for what makes no sense, and where --tile is missing."""
-    if tile is None:
-        _refuse_without_tile(
-            overlap=overlap,
-            merge=merge,
-            agnostic=agnostic,
-            whole_image=whole_image,
-            flips=flips,
-            scales=scales,
-            memory=memory,
-            bands=bands,
-            value_range=value_range,
-        )
-        return None
+) -> Tiling:
     from smidgen.boxes.tile_merging import Merging
     from smidgen.inference import Tiling
     from smidgen.inference.tiling import PixelRules, memory_in_bytes

@@ -95,6 +95,7 @@ def test_a_film_that_cannot_be_read_is_a_failure(run: Path, tmp_path: Path, caps
         ("{photos}/%02d.png {photos}/0%d.png --video {tmp}/film.mp4", "expected one source with --video, got 2"),
         ("{photos}/%02d.png --fps 0", "--fps above 0"),
         ("{photos}/x%02d.png", "found none"),
+        ("{photos} --engine local --max-detections 0", "at least 1 detection per image"),
     ],
 )
 def test_what_does_not_fit_together(
