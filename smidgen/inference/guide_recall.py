@@ -16,9 +16,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from smidgen.data import DetectionDataset
+from smidgen.data.windows import open_windows
 from smidgen.inference.guided_tiling import Guide, GuidedTiles
 from smidgen.inference.tiling.settings import Tiling
-from smidgen.inference.tiling.window_reader import open_windows
 
 _DIGITS = 6
 

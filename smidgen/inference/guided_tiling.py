@@ -16,8 +16,8 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from smidgen.boxes.tiles import TilePlan
+from smidgen.data.windows import WindowReader
 from smidgen.inference.object_maps import ObjectMap, object_maps, why_no_object_maps
-from smidgen.inference.tiling.window_reader import WindowReader
 from smidgen.structures import ImageBatch, Preprocessing
 
 UNSEEN = -1.0

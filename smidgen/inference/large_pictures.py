@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from smidgen.data.sample_pictures import class_color
+from smidgen.data.windows import WindowReader, WindowXYXY
 from smidgen.inference.drawing import LEGEND_BACKGROUND, LEGEND_TEXT, outlined, with_legend
-from smidgen.inference.tiling.window_reader import WindowReader, WindowXYXY
 from smidgen.structures import Detections
 
 LARGEST_SIDE_DRAWN = 4096  # px; beyond, an overview stands for the image

@@ -9,9 +9,9 @@ from PIL import Image
 
 from smidgen.checkpoints.atomic_write import write_atomically
 from smidgen.data import read_image
+from smidgen.data.windows import PixelRules, open_windows
 from smidgen.inference.drawing import draw_detections
 from smidgen.inference.large_pictures import LARGEST_SIDE_DRAWN, draw_large
-from smidgen.inference.tiling.window_reader import PixelRules, open_windows
 from smidgen.structures import Detections
 
 _KEPT_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})

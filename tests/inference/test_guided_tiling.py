@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from smidgen.boxes.tiles import TilePlan
+from smidgen.data.windows import DecodedImage
 from smidgen.inference import guided_tiling
 from smidgen.inference.guide_recall import GuideScores
 from smidgen.inference.guided_tiling import Guide, GuidedTiles, chosen_tiles
 from smidgen.inference.object_maps import ObjectMap, object_maps
-from smidgen.inference.tiling.window_reader import DecodedImage
 from smidgen.models import create_model
 from smidgen.structures import ImageBatch, Preprocessing
 

@@ -15,8 +15,8 @@ from smidgen.boxes.tile_merging import SeenBoxes
 from smidgen.boxes.tiles import TilePlan
 from smidgen.data.geometry import resize_pixels
 from smidgen.data.image_files import UnreadableImageError
+from smidgen.data.windows import WindowReader, WindowXYXY, open_windows
 from smidgen.inference.tiling.settings import TileChooser, Tiling
-from smidgen.inference.tiling.window_reader import WindowReader, WindowXYXY, open_windows
 from smidgen.structures import Detections, Preprocessing
 
 OnUnreadable = Callable[[UnreadableImageError], None]

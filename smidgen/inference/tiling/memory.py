@@ -15,8 +15,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from smidgen.data.windows.raster_windows import CACHE_BYTES
 from smidgen.inference.tiling.looks import scaled
-from smidgen.inference.tiling.raster_windows import CACHE_BYTES
 from smidgen.inference.tiling.settings import Tiling
 from smidgen.structures import ImageBatch, Preprocessing
 

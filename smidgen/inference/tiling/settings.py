@@ -11,7 +11,7 @@ from torch import Tensor
 
 from smidgen.boxes.tile_merging import Merging
 from smidgen.boxes.tiles import TilePlan
-from smidgen.inference.tiling.window_reader import PixelRules, WindowReader
+from smidgen.data.windows import PixelRules, WindowReader
 
 GIBIBYTE = 2**30
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from smidgen.data.geometry import resize_pixels
 from smidgen.data.image_files import UnreadableImageError
-from smidgen.inference.tiling.window_reader import WindowXYXY
+from smidgen.data.windows.window_reader import WindowXYXY
 
 _MODES = ("L", "RGB")
 _ROWS_AT_A_TIME = 512

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from smidgen.data.image_files import UnreadableImageError, read_image
-from smidgen.inference.tiling.raster_windows import open_raster
-from smidgen.inference.tiling.window_reader import PixelRules, open_windows
+from smidgen.data.windows import PixelRules, open_windows
+from smidgen.data.windows.raster_windows import open_raster
 
 pytestmark = pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
 rasterio = pytest.importorskip("rasterio")

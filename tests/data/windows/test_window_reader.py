@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from smidgen.data.image_files import UnreadableImageError, read_image
-from smidgen.inference.tiling.uncompressed_tiff import UncompressedTiff, is_readable_in_windows
-from smidgen.inference.tiling.window_reader import DecodedImage, PixelRules, decoded_whole, open_windows
+from smidgen.data.windows import DecodedImage, PixelRules, open_windows
+from smidgen.data.windows.decoded_image import decoded_whole
+from smidgen.data.windows.uncompressed_tiff import UncompressedTiff, is_readable_in_windows
 
 WINDOWS = [(0, 0, 60, 50), (10, 5, 43, 49), (59, 49, 60, 50), (31, 0, 60, 33)]
 

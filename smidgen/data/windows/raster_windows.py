@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smidgen.data.image_files import UnreadableImageError
-from smidgen.inference.tiling.window_reader import PixelRules, WindowXYXY
+from smidgen.data.windows.pixel_rules import PixelRules
+from smidgen.data.windows.window_reader import WindowXYXY
 
 CACHE_BYTES = 256 * 2**20
 """GDAL's cache of decoded blocks: a row of 1024 px tiles over 80,000 px of RGB strips."""
