@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import torch
 from jaxtyping import UInt8
@@ -15,11 +14,13 @@ from smidgen.boxes.tile_merging import SeenBoxes
 from smidgen.boxes.tiles import TilePlan
 from smidgen.data.geometry import resize_pixels
 from smidgen.data.image_files import UnreadableImageError
-from smidgen.data.windows import WindowReader, WindowXYXY, open_windows
+from smidgen.data.windows import WindowReader, WindowXYXY
 from smidgen.inference.tiling.settings import TileChooser, Tiling
+from smidgen.inference.tiling.window_sources import WindowSource
 from smidgen.structures import Detections, Preprocessing
 
-OnUnreadable = Callable[[UnreadableImageError], None]
+OnUnreadable = Callable[[str, UnreadableImageError], None]
+"""Hears of an image, by its name, that cannot be read or only in part."""
 
 
 @dataclass(slots=True)
@@ -28,7 +29,7 @@ class TiledImage:
     complete: no further look will come. failed: reading broke off.
     """
 
-    file: Path
+    name: str
     plan: TilePlan
     seen: list[SeenBoxes] = field(default_factory=list)
     pending: int = 0
@@ -94,7 +95,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Looking:
-    """Goes over image files and shows the model what `tiling` says of each. decoded_bytes: what an image that must be
+    """Goes over images and shows the model what `tiling` says of each. decoded_bytes: what an image that must be
     decoded whole may take. choose: which tiles deserve a look (None: all).
     """
 
@@ -104,19 +105,19 @@ class Looking:
     on_unreadable: OnUnreadable
     choose: TileChooser | None = None
 
-    def over(self, files: Iterable[Path], started: Callable[[TiledImage], None]) -> Iterator[Look]:
-        """Looks at all files, image after image; `started` hears of an image before its first look."""
-        for file in files:
+    def over(self, sources: Iterable[WindowSource], started: Callable[[TiledImage], None]) -> Iterator[Look]:
+        """Looks at all images, one after another; `started` hears of an image before its first look."""
+        for source in sources:
             image: TiledImage | None = None
             try:
-                with open_windows(file, self.tiling.pixels, self.decoded_bytes) as reader:
-                    image = TiledImage(file, self.tiling.plan(reader.size_hw))
+                with source.open(self.tiling.pixels, self.decoded_bytes) as reader:
+                    image = TiledImage(source.name, self.tiling.plan(reader.size_hw))
                     started(image)
                     yield from self._looks_at(image, reader)
             except UnreadableImageError as error:
                 if image is not None:
                     image.failed = True
-                self.on_unreadable(error)
+                self.on_unreadable(source.name, error)
             if image is not None:
                 image.complete = True
 

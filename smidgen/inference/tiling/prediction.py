@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,28 @@ import torch
 from torch import Tensor, nn
 
 from smidgen.boxes.tile_merging import MergedBoxes, SeenBoxes, merge_views
-from smidgen.data.image_files import shown
+from smidgen.data.image_files import UnreadableImageError, shown
 from smidgen.inference.batching import batches_of_like_sizes
 from smidgen.inference.tiling.looks import Look, Looking, OnUnreadable, TiledImage
 from smidgen.inference.tiling.memory import forecast
 from smidgen.inference.tiling.settings import TileChooser, Tiling
+from smidgen.inference.tiling.window_sources import ImageFile, WindowSource
 from smidgen.structures import Classes, Detections, ImageBatch, Preprocessing
 
 OnNote = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TiledSettings:
+    """max_detections: of the merged image; None keeps all. batch_size: tiles at a time, fewer where memory wants it.
+    device: where the model is.
+    """
+
+    tiling: Tiling
+    score: float = 0.3
+    max_detections: int | None = None
+    batch_size: int = 1
+    device: torch.device | str = "cpu"
 
 
 def predict_tiled(
@@ -30,7 +45,7 @@ def predict_tiled(
     max_detections: int | None,
     batch_size: int,
     device: torch.device | str,
-    on_unreadable: OnUnreadable,
+    on_unreadable: Callable[[UnreadableImageError], None],
     on_note: OnNote,
     choose: TileChooser | None = None,
 ) -> Iterator[Detections]:
@@ -40,17 +55,53 @@ def predict_tiled(
     limit that was met. choose: which tiles deserve a look (None: all).
     Raises ValueError where one tile needs more memory than `tiling.memory_bytes`.
     """
-    detector: Any = model.to(device).eval()
-    memory = forecast(detector, tiling, device)
-    fitting = memory.fitting(batch_size)
-    on_note(memory.described(fitting) + ("" if fitting == batch_size else f"; batches of {fitting}, not {batch_size}"))
+    settings = TiledSettings(
+        tiling=tiling, score=score, max_detections=max_detections, batch_size=batch_size, device=device
+    )
+    model = model.to(device).eval()
+    on_note(stated_memory(model, settings))
+    yield from detect_tiled(
+        model,
+        map(ImageFile, files),
+        settings,
+        on_unreadable=lambda _, error: on_unreadable(error),
+        on_note=on_note,
+        choose=choose,
+    )
+
+
+def stated_memory(model: nn.Module, settings: TiledSettings) -> str:
+    """What looking at tiles will take, in words, before it begins. model: in evaluation mode, on the device.
+
+    Raises ValueError where one tile needs more than `tiling.memory_bytes`.
+    """
+    memory, asked = forecast(model, settings.tiling, settings.device), settings.batch_size
+    fitting = memory.fitting(asked)
+    return memory.described(fitting) + ("" if fitting == asked else f"; batches of {fitting}, not {asked}")
+
+
+def detect_tiled(
+    model: nn.Module,
+    sources: Iterable[WindowSource],
+    settings: TiledSettings,
+    *,
+    on_unreadable: OnUnreadable,
+    on_note: OnNote,
+    choose: TileChooser | None = None,
+) -> Iterator[Detections]:
+    """As `predict_tiled`, of images wherever they lie; those that cannot be read are left out. model: in evaluation
+    mode, on the device. on_note: hears of every limit that was met, not of memory.
+    """
+    detector: Any = model
+    tiling, device = settings.tiling, settings.device
+    memory = forecast(model, tiling, device)
+    fitting = memory.fitting(settings.batch_size)
     preprocessing: Preprocessing = detector.config.preprocessing
     waiting: deque[TiledImage] = deque()
     looking = Looking(tiling, preprocessing, memory.left_for_decoding(fitting), on_unreadable, choose)
-    looks = looking.over(files, waiting.append)
-    finish = Finishing(detector.classes, tiling, score, max_detections, on_note)
-    for batch in batches_of_like_sizes(looks, fitting):
-        _look_at(detector, preprocessing, batch, score, device)
+    finish = Finishing(detector.classes, settings, on_note)
+    for batch in batches_of_like_sizes(looking.over(sources, waiting.append), fitting):
+        _look_at(detector, preprocessing, batch, settings.score, device)
         yield from finish.answered(waiting)
     yield from finish.answered(waiting)
 
@@ -71,11 +122,9 @@ def _look_at(
 class Finishing:
     """Merges what was seen of each image that is answered, and says what a user should know about it."""
 
-    def __init__(
-        self, classes: Classes, tiling: Tiling, score: float, max_detections: int | None, on_note: OnNote
-    ) -> None:
-        self._classes, self._tiling, self._note = classes, tiling, on_note
-        self._score, self._limit = score, max_detections
+    def __init__(self, classes: Classes, settings: TiledSettings, on_note: OnNote) -> None:
+        self._classes, self._tiling, self._note = classes, settings.tiling, on_note
+        self._score, self._limit = settings.score, settings.max_detections
 
     def answered(self, waiting: deque[TiledImage]) -> Iterator[Detections]:
         """Take the first images off the queue while they are answered."""
@@ -94,15 +143,15 @@ class Finishing:
             merged.scores,
             merged.labels,
             image.plan.image_hw,
-            image_id=str(image.file),
-            file=str(image.file),
+            image_id=image.name,
+            file=image.name,
             class_names=self._classes.names,
             category_ids=self._classes.ids,
         ).above(self._score)
         return found if self._limit is None else found[: self._limit]
 
     def _tell(self, image: TiledImage, merged: MergedBoxes) -> None:
-        name, cut = shown(image.file), int(merged.cut.sum())
+        name, cut = shown(image.name), int(merged.cut.sum())
         if self._limit is not None and len(merged.scores) > self._limit:
             dropped = len(merged.scores) - self._limit
             self._note(f"{name}: {dropped} detections beyond the best {self._limit} dropped (--max-detections)")
