@@ -8,6 +8,16 @@ with recording(__file__, options) as record:
 from measuring.measurement import Measurement, Ratio, VariantTimes
 from measuring.memory import peak_mib
 from measuring.record import Recording, parser, recording
-from measuring.rounds import measure
+from measuring.rounds import measure, measure_long
 
-__all__ = ["Measurement", "Ratio", "Recording", "VariantTimes", "measure", "parser", "peak_mib", "recording"]
+__all__ = [
+    "Measurement",
+    "Ratio",
+    "Recording",
+    "VariantTimes",
+    "measure",
+    "measure_long",
+    "parser",
+    "peak_mib",
+    "recording",
+]

@@ -21,7 +21,7 @@ _RESET_PEAK = "5"
 
 
 def peak_mib(call: Callable[[], object], device: str = "cpu") -> float | None:
-    """MiB, or None where the system does not tell."""
+    """MiB, or None where the system does not tell; the call is made in either case."""
     if torch.device(device).type == "cuda":
         return _peak_on_gpu(call)
     gc.collect()
@@ -29,6 +29,7 @@ def peak_mib(call: Callable[[], object], device: str = "cpu") -> float | None:
     try:
         _RESET.write_text(_RESET_PEAK)
     except OSError:
+        call()
         return None
     before = _resident_mib("VmRSS")
     call()

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from measuring.measurement import Measurement
-from measuring.rounds import Variants, measure
+from measuring.rounds import Variants, measure, measure_long
 from smidgen.checkpoints.atomic_write import write_atomically
 from smidgen.training.environment import describe_machine
 
@@ -64,11 +64,21 @@ class Recording:
     ) -> Measurement:
         """`measuring.measure` with the rounds that were asked for, printed and kept; a curve is saved by points."""
         found = measure(name, variants, against=against, rounds=self.rounds if rounds is None else rounds, **settings)
-        self.measurements.append(found)
-        print(found.table(), flush=True)
+        self._keep(found)
         if found.at is not None:  # the last points are large, and may take more memory than there is
             self.save()
         return found
+
+    def measure_long(self, name: str, variants: Variants, *, against: str, rounds: int = 1) -> Measurement:
+        """`measuring.measure_long`, printed, kept and saved."""
+        found = measure_long(name, variants, against=against, rounds=rounds)
+        self._keep(found)
+        self.save()
+        return found
+
+    def _keep(self, found: Measurement) -> None:
+        self.measurements.append(found)
+        print(found.table(), flush=True)
 
     def count(self, name: str, **figures: Any) -> None:
         """Print and keep what was counted or compared and not timed."""
@@ -94,7 +104,7 @@ class Recording:
 
     def to_json(self) -> dict[str, Any]:
         """Ready for json.dumps."""
-        settings = {key: str(each) if isinstance(each, Path) else each for key, each in vars(self.options).items()}
+        settings = {key: _without_folders(each) for key, each in vars(self.options).items()}
         return {
             "benchmark": self.name,
             "part": self.part,
@@ -146,6 +156,13 @@ def _versions(packages: tuple[str, ...]) -> Mapping[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
+
+
+def _without_folders(value: Any) -> Any:
+    """Names of runs and data sets instead of where they lie on this machine."""
+    if isinstance(value, Path):
+        return value.name
+    return [_without_folders(each) for each in value] if isinstance(value, list) else value
 
 
 def _short(value: Any) -> str:

@@ -43,6 +43,28 @@ def measure(
     return Measurement(name=name, clock=clock, against=against, variants=times, load=load, at=at, answers=answers)
 
 
+def measure_long(name: str, variants: Variants, *, against: str, rounds: int = 1, device: str = "cpu") -> Measurement:
+    """Time and memory of calls too long to be made more than `rounds` times: without warm-up or a further call.
+
+    Warm up with something small before.
+    """
+    clock, timed = clock_of(device)
+    before = _load()
+    answers: dict[str, Any] = {}
+    spent: dict[str, list[Spent]] = {each: [] for each in variants}
+    peaks: dict[str, float | None] = {}
+    for turn in range(rounds):
+        for each in _rotated(list(variants), turn):
+
+            def call(each: str = each) -> None:
+                took, answers[each] = timed(variants[each])
+                spent[each].append(took)
+
+            peaks[each] = peak_mib(call, device)
+    times = tuple(_times(each, spent[each], peaks[each]) for each in variants)
+    return Measurement(name=name, clock=clock, against=against, variants=times, load=(before, _load()), answers=answers)
+
+
 def _rotated(names: list[str], turn: int) -> list[str]:
     start = turn % len(names)
     return names[start:] + names[:start]

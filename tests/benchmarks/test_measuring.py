@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import torch
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from measuring import Measurement, Recording, VariantTimes, measure, parser, peak_mib, recording  # noqa: E402
+from measuring import Measurement, Recording, VariantTimes, measure, measure_long, parser, peak_mib, recording  # noqa: E402
 
 
 def times(name: str, *seconds: float, peak: float | None = None) -> VariantTimes:
@@ -49,6 +50,20 @@ def test_variants_take_turns_after_a_round_that_does_not_count() -> None:
     measured = measure("turns", variants, against="a", rounds=3)
     assert calls == ["a", "b", *"ab", *"ba", *"ab"]
     assert all(len(variant.seconds) == len(variant.wall_seconds) == 3 for variant in measured.variants)
+
+
+def test_long_calls_are_made_once_a_round_and_nothing_before() -> None:
+    calls: list[str] = []
+
+    def call(name: str) -> str:
+        calls.append(name)
+        return name
+
+    variants = {name: partial(call, name) for name in "ab"}
+    measured = measure_long("long", variants, against="a", rounds=2)
+    assert calls == [*"ab", *"ba"]
+    assert measured.answers == {"a": "a", "b": "b"}
+    assert all(len(variant.seconds) == 2 for variant in measured.variants)
 
 
 def test_cpu_time_leaves_out_waiting() -> None:
@@ -108,6 +123,18 @@ def test_results_are_kept_whole(tmp_path: Path) -> None:
     assert ours["ratio"]["low"] <= ours["ratio"]["median"] <= ours["ratio"]["high"]
     assert len(ours["seconds"]) == 2
     assert kept["counted"] == [{"name": "adding", "difference": 0.5}]
+
+
+def test_settings_name_runs_without_their_folders(tmp_path: Path) -> None:
+    with_runs = parser("What it does.", rounds=1)
+    with_runs.add_argument("runs", nargs="*", type=Path)
+    with_runs.add_argument("--data", type=Path)
+    found = with_runs.parse_args(
+        [str(tmp_path / "first"), str(tmp_path / "second"), "--data", str(tmp_path / "scenes")]
+    )
+    settings = Recording("work", found).to_json()["settings"]
+    assert settings["runs"] == ["first", "second"]
+    assert settings["data"] == "scenes"
 
 
 def test_parts_of_a_script_have_files_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
