@@ -115,7 +115,7 @@ def peer(record: Recording, shapes: Shapes) -> dict[str, Sample]:
     library = record.peer("transformers.models.deformable_detr.modeling_deformable_detr")
     if library is None:
         return {}
-    core, sizes = library.MultiScaleDeformableAttention(), torch.tensor(shapes)
+    core, sizes = library.MultiScaleDeformableAttention(), torch.tensor(shapes).reshape(-1, 2)
     starts = sizes.prod(1).cumsum(0) - sizes.prod(1)
 
     def sample(value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
