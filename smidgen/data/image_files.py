@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 from torch import Tensor
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2"})
@@ -68,7 +69,7 @@ def read_size_hw(path: Path | str) -> tuple[int, int]:
     try:
         with warnings.catch_warnings(), Image.open(path) as picture:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            width, height = picture.size
+            width, height = _stored_wh(picture)
             turned = _is_turned(picture)
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(path, _too_large(error)) from error
@@ -79,8 +80,15 @@ def read_size_hw(path: Path | str) -> tuple[int, int]:
 
 def _annotated_as_stored(picture: Image.Image, size_hw: tuple[int, int] | None) -> bool:
     """Only where a quarter turn tells: the stored size is the annotations' size, and the upright one is not."""
-    width, height = picture.size
+    width, height = _stored_wh(picture)
     return size_hw == (height, width) and height != width and _is_turned(picture)
+
+
+def _stored_wh(picture: Image.Image) -> tuple[int, int]:
+    """Width and height before any turning. Of a TIFF, which it turns itself, Pillow may state the upright size."""
+    if isinstance(picture, TiffImageFile):
+        return int(picture.tag_v2[IMAGEWIDTH]), int(picture.tag_v2[IMAGELENGTH])
+    return picture.size
 
 
 def _is_turned(picture: Image.Image) -> bool:

@@ -56,12 +56,16 @@ def load_sample(record: Record) -> Sample:
 def read_annotated(record: Record) -> UInt8[Tensor, "3 H W"]:
     """The pixels of the size that the annotations were made on. Raises UnreadableImageError for any other, too."""
     image = read_image(record.file, record.size_hw)
-    height, width = int(image.shape[-2]), int(image.shape[-1])
-    if (height, width) != record.size_hw:
-        stated = f"{record.size_hw[1]} x {record.size_hw[0]}"
+    require_annotated_size(record, (int(image.shape[-2]), int(image.shape[-1])))
+    return image
+
+
+def require_annotated_size(record: Record, size_hw: tuple[int, int]) -> None:
+    """Raises UnreadableImageError where the image's size is not the one that the annotations were made on."""
+    if size_hw != record.size_hw:
+        (height, width), stated = size_hw, f"{record.size_hw[1]} x {record.size_hw[0]}"
         reason = f"it is {width} x {height} px, but its annotations say {stated}; mend the annotations"
         raise UnreadableImageError(record.file, reason)
-    return image
 
 
 def sample_of(record: Record, image: UInt8[Tensor, "3 H W"]) -> Sample:

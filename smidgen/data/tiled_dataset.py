@@ -19,7 +19,7 @@ from smidgen.data.geometry import Window
 from smidgen.data.sample import Sample, sample_of
 from smidgen.data.sliding_windows import clipped
 from smidgen.data.tiled_grid import Floats, Ints, TileTable, tile_table
-from smidgen.data.tiled_reading import DecodedImages
+from smidgen.data.tiled_reading import OpenImages
 from smidgen.data.tiled_training import TilingConfig
 from smidgen.structures import Classes
 
@@ -78,10 +78,10 @@ class EpochTiles:
     dataset: DetectionDataset
     config: TilingConfig
     table: TileTable
-    images: DecodedImages = field(init=False)
+    images: OpenImages = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "images", DecodedImages(self.config.mixed_images))
+        object.__setattr__(self, "images", OpenImages(self.config.mixed_images))
 
     def __len__(self) -> int:
         return len(self.table)

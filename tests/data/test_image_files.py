@@ -49,6 +49,14 @@ def test_exif_turns_upright_unless_annotated_as_stored(tmp_path: Path) -> None:
     assert read_image(file, (20, 40)).shape == (3, 20, 40)
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_the_header_states_the_size_of_the_upright_image(tmp_path: Path, suffix: str) -> None:
+    file, exif = tmp_path / f"turned.{suffix}", Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 20)).save(file, exif=exif)
+    assert read_size_hw(file) == (40, 20) == tuple(read_image(file).shape[1:])
+
+
 def test_half_turns_apply_although_the_size_stays(tmp_path: Path) -> None:
     file = tmp_path / "upside_down.png"
     exif = Image.Exif()

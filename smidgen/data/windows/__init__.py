@@ -6,8 +6,8 @@
 """
 
 from smidgen.data.windows.decoded_image import DecodedImage
-from smidgen.data.windows.opening import open_windows
+from smidgen.data.windows.opening import open_in_parts, open_windows
 from smidgen.data.windows.pixel_rules import PixelRules
 from smidgen.data.windows.window_reader import WindowReader, WindowXYXY
 
-__all__ = ["DecodedImage", "PixelRules", "WindowReader", "WindowXYXY", "open_windows"]
+__all__ = ["DecodedImage", "PixelRules", "WindowReader", "WindowXYXY", "open_in_parts", "open_windows"]

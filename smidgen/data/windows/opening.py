@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,16 +25,25 @@ def open_windows(path: Path, rules: PixelRules | None = None, most_bytes: int = 
 
     Raises UnreadableImageError.
     """
+    opened = open_in_parts(path, rules)
+    if opened is None:
+        yield decoded_whole(path, most_bytes, rasterio_helps=_first_bytes(path).startswith((*_TIFF, *_JPEG_2000)))
+    else:
+        with opened as windows:
+            yield windows
+
+
+def open_in_parts(path: Path, rules: PixelRules | None = None) -> AbstractContextManager[WindowReader] | None:
+    """What decodes no more of the file than a window touches; None where no reader does. Raises UnreadableImageError,
+    here or when it is entered.
+    """
     start = _first_bytes(path)
     tiff = describe_tiff(path) if start.startswith(_TIFF) else None
     if (start.startswith(_JPEG_2000) or (tiff is not None and tiff.is_plain)) and find_spec("rasterio") is not None:
-        with open_raster(path, rules or PixelRules()) as raster:
-            yield raster
-    elif tiff is not None and is_readable_in_windows(path):
-        with UncompressedTiff.open(path) as windows:
-            yield windows
-    else:
-        yield decoded_whole(path, most_bytes, start.startswith((*_TIFF, *_JPEG_2000)))
+        return open_raster(path, rules or PixelRules())
+    if tiff is not None and is_readable_in_windows(path):
+        return UncompressedTiff.open(path)
+    return None
 
 
 def _first_bytes(path: Path) -> bytes:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,19 +27,25 @@ CACHE_BYTES = 256 * 2**20
 
 @contextmanager
 def open_raster(path: Path, rules: PixelRules) -> Iterator[RasterWindows]:
-    """The raster; GDAL keeps at most CACHE_BYTES of it. Raises UnreadableImageError."""
+    """The raster; GDAL keeps at most CACHE_BYTES of all that are open. Raises UnreadableImageError."""
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                raster = rasterio.open(path)
-        except RasterioError as error:
-            raise UnreadableImageError(path, str(error)) from error
-        with raster:
-            yield RasterWindows(path, raster, _shown_bands(path, raster, rules), _scaling(path, raster, rules))
+    try:
+        with _settings(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            raster = rasterio.open(path)
+    except RasterioError as error:
+        raise UnreadableImageError(path, str(error)) from error
+    with raster:
+        yield RasterWindows(path, raster, _shown_bands(path, raster, rules), _scaling(path, raster, rules))
+
+
+def _settings() -> AbstractContextManager[Any]:
+    """GDAL's, for one call. Not for as long as a raster is open: they nest, and rasters are closed in any order."""
+    import rasterio
+
+    return rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +96,15 @@ class RasterWindows:
     def _read(self, out_shape: tuple[int, int] | None = None, **how: Any) -> UInt8[Tensor, "3 h w"] | None:
         from rasterio.errors import RasterioError
 
-        shape = None if out_shape is None else (len(self.bands), *out_shape)
         try:
-            opacity = self._opacity(out_shape, **how)
-            if opacity is not None and not opacity.any():
-                return None
-            values = self.raster.read(self.bands, out_shape=shape, **how)
+            with _settings():
+                opacity = self._opacity(out_shape, **how)
+                if opacity is not None and not opacity.any():
+                    return None
+                shape = None if out_shape is None else (len(self.bands), *out_shape)
+                pixels = self._shown(self.raster.read(self.bands, out_shape=shape, **how))
         except RasterioError as error:
             raise UnreadableImageError(self.path, str(error)) from error
-        pixels = self._shown(values)
         if opacity is not None:
             pixels = ((pixels * opacity.astype(np.uint16) + 127) // 255).astype(np.uint8)
         return torch.from_numpy(pixels)
