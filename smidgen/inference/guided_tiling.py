@@ -49,6 +49,10 @@ class Guide:
         if self.block_px is not None and self.block_px < 32:
             raise ValueError(f"expected blocks of at least 32 px, got {self.block_px}; change block_px")
 
+    def described(self) -> dict[str, Any]:
+        """For predictions.json: all but the model."""
+        return {name: getattr(self, name) for name in ("scale", "threshold", "share", "block_px")}
+
 
 @dataclass(slots=True)
 class GuidedTiles:
@@ -76,6 +80,10 @@ class GuidedTiles:
         self.num_tiles += len(plan)
         self.num_chosen += int(chosen.sum())
         return chosen
+
+    def to_json(self) -> dict[str, Any]:
+        """The guide's settings, how many tiles it was asked about so far, and how many it had looked at."""
+        return {**self.guide.described(), "tiles": self.num_tiles, "looked_at": self.num_chosen}
 
     def scores(self, reader: WindowReader, plan: TilePlan) -> Float[Tensor, " T"]:
         """Of each tile, the highest score of a cell that touches its core, over all levels."""

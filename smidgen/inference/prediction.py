@@ -32,7 +32,7 @@ def predict(
     batch_size: int = 1,
     device: str | torch.device = "cpu",
     tiling: Tiling | None = None,
-    guide: Guide | None = None,
+    guide: Guide | GuidedTiles | None = None,
     on_unreadable: OnUnreadable | None = None,
     on_note: OnNote | None = None,
 ) -> Iterator[Detections]:
@@ -42,8 +42,8 @@ def predict(
     are given to `on_unreadable` (None: logged as a warning) and skipped. Consecutive images share a batch while their
     sizes are alike. max_detections: per image; None is 300, and no limit with `tiling`.
     tiling: look at overlapping tiles, without loading large images whole; `batch_size` is tiles then. guide: look only
-    at tiles in which a cheap look from afar sees something. on_note: hears of
-    the memory this will take, and of limits that were met (None: logged).
+    at tiles in which a cheap look from afar sees something; `GuidedTiles` counts them, too. on_note: hears of the
+    memory this will take, and of limits that were met (None: logged).
     Raises ValueError for settings out of range, FileNotFoundError for a missing source.
     """
     settings = DetectionSettings(score, MOST_DETECTIONS if max_detections is None else max_detections)
@@ -63,7 +63,7 @@ def predict(
             device=device,
             on_unreadable=on_unreadable or _warn,
             on_note=on_note or _LOGGER.warning,
-            choose=None if guide is None else GuidedTiles(model, guide, device),
+            choose=GuidedTiles(model, guide, device) if isinstance(guide, Guide) else guide,
         )
     model = model.to(device).eval()
     images = _readable(files, on_unreadable or _warn)

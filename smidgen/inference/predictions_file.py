@@ -12,13 +12,17 @@ from smidgen.structures import Detections
 
 
 class PredictionsWriter:
-    """Adds images to an open `{"images": [...], "counts": {...}}` document; the counts say what was added."""
+    """Adds images to an open `{"images": [...], "counts": {...}}` document; the counts say what was added.
+
+    guide: what a guide chose, to stand in the document, where one did.
+    """
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
         self.images = 0
         self.detections = 0
         self.unreadable = 0
+        self.guide: Mapping[str, Any] | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -54,8 +58,9 @@ def predictions_file(path: Path, tiling: Mapping[str, Any] | None = None) -> Ite
             stream.write('{"images": [')
             writer = PredictionsWriter(stream)
             yield writer
-            settings = "" if tiling is None else f', "tiling": {json.dumps(tiling)}'
-            stream.write(f'\n], "counts": {json.dumps(writer.counts)}{settings}}}\n')
+            told = {"counts": writer.counts, "tiling": tiling, "guide": writer.guide}
+            ending = [f'"{name}": {json.dumps(value)}' for name, value in told.items() if value is not None]
+            stream.write(f"\n], {', '.join(ending)}}}\n")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

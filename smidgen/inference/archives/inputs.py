@@ -14,8 +14,10 @@ import fsspec  # type: ignore[import-untyped]
 from smidgen.data import UnreadableImageError, read_image
 from smidgen.data.image_files import IMAGE_SUFFIXES
 from smidgen.inference.archives.storage import is_url, split_url
+from smidgen.inference.archives.stored_image import StoredImage
 from smidgen.inference.loaded_images import LoadedImage
 from smidgen.inference.sources import Source, image_files
+from smidgen.inference.tiling.window_sources import ImageFile, WindowSource
 
 
 def listed(sources: Source | Iterable[Source]) -> tuple[str, ...]:
@@ -48,6 +50,11 @@ def load_image(file: str) -> LoadedImage:
     except Exception as error:  # object stores have errors of their own, and one object must not end the archive
         raise UnreadableImageError(file, str(error) or type(error).__name__) from error
     return LoadedImage(file, read_image(file, content=io.BytesIO(content)))
+
+
+def window_source(file: str) -> WindowSource:
+    """A file or object, to be read in windows."""
+    return StoredImage(file) if is_url(file) else ImageFile(Path(file))
 
 
 def _files_in_store(url: str) -> Iterator[str]:

@@ -17,35 +17,52 @@ from smidgen.inference.archives.storage import Storage
 MANIFEST = "manifest.json"
 INPUTS = "inputs.jsonl"
 VERSION = 1
-# What must be equal on every start, and how the user says it.
+# How the user says what must be equal on every start; other settings of tiles go by their own names.
 _REMEDIES = {
     "sources": "the SOURCES",
     "model": "the RUN",
     "weights": "the RUN (its weights are others)",
     "score": "--score",
     "max_detections": "--max-detections",
-    "detection": "how images are detected",
+    "detection": "--tile or --guide:",
     "images_per_shard": "--shard-images",
+    "tiling.tile_px": "--tile",
+    "tiling.overlap_px": "--overlap in pixels",
+    "tiling.merging.kind": "--merge",
+    "tiling.merging.agnostic": "--agnostic",
+    "tiling.whole_image": "--whole-image",
+    "tiling.flips": "--flips",
+    "tiling.scales": "--scales",
+    "tiling.pixels.bands": "--bands",
+    "tiling.pixels.value_range": "--value-range",
+    "guide.scale": "--guide",
+    "guide.threshold": "--guide-threshold",
+    "guide.share": "--guide-share",
 }
+# What follows from the rest, and memory, of which another machine may have less. An overlap counts in pixels.
+_FREE = {"num_images", "categories", "version", "tiling.overlap", "tiling.memory_bytes"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """sources: as given, absolute. model, weights: the system's name and the fingerprint of all its numbers.
 
-    score, max_detections, detection: what is kept of each image, and the way it is looked at. images_per_shard: files
-    that are finished together. num_images: lines of `inputs.jsonl`. categories: COCO's, by class index.
+    score, max_detections, detection: what is kept of each image, and the way it is looked at; tiling, guide: with which
+    settings, where that is in tiles. images_per_shard: files that are finished together. num_images: lines of
+    `inputs.jsonl`. categories: COCO's, by class index.
     """
 
     sources: tuple[str, ...]
     model: str
     weights: str
     score: float
-    max_detections: int
+    max_detections: int | None
     detection: str
     images_per_shard: int
     num_images: int = 0
     categories: tuple[dict[str, Any], ...] = ()
+    tiling: dict[str, Any] | None = None
+    guide: dict[str, Any] | None = None
     version: int = VERSION
 
     @property
@@ -75,7 +92,7 @@ def read_manifest(storage: Storage) -> Manifest | None:
     try:
         values = json.loads(storage.read(MANIFEST))
         known = {field.name for field in fields(Manifest)}
-        if values.get("version") != VERSION or set(values) != known:
+        if values.get("version") != VERSION or not set(values) <= known:  # an older one says nothing of tiles
             raise ValueError(f"it was written by another version ({values.get('version')})")
         return Manifest(**{**values, "sources": tuple(values["sources"]), "categories": tuple(values["categories"])})
     except (ValueError, TypeError, AttributeError) as error:
@@ -100,10 +117,12 @@ def begin(storage: Storage, manifest: Manifest, files: Iterable[str]) -> Manifes
 
 def check_same(begun: Manifest, asked: Manifest, storage: Storage) -> None:
     """Raises ValueError that names what is not as it was when the archive was begun."""
+    before, now = _by_path(begun), _by_path(asked)
+    # Settings that only one of the two has, as those of tiles, say no more than `detection` does.
     differing = [
-        f"{remedy} {_short(getattr(begun, name))}, now {_short(getattr(asked, name))}"
-        for name, remedy in _REMEDIES.items()
-        if getattr(begun, name) != getattr(asked, name)
+        f"{_REMEDIES.get(name, name)} {_short(before[name])}, now {_short(now[name])}"
+        for name in before
+        if name in now and name not in _FREE and before[name] != now[name]
     ]
     if differing:
         raise ValueError(
@@ -124,6 +143,20 @@ def _values(manifest: Manifest) -> dict[str, Any]:
     return {field.name: getattr(manifest, field.name) for field in fields(Manifest)}
 
 
+def _by_path(manifest: Manifest) -> dict[str, Any]:
+    """Every value by its name, those inside of others as in "tiling.merging.kind"; as JSON has them."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(manifest)))
+    return dict(_flat(values))
+
+
+def _flat(values: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield before + name, value
+
+
 def _short(value: object) -> str:
-    text = ", ".join(value) if isinstance(value, tuple) else str(value)
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if len(text) <= 80 else f"{text[:60]}..."

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smidgen.data.image_files import shown
+from smidgen.inference.archives.answers import Unreadable
 from smidgen.inference.archives.manifest import Shard
 from smidgen.inference.archives.storage import Storage
 from smidgen.structures import Detections
@@ -21,17 +22,11 @@ DETECTIONS = "detections"
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
-    """An image without an answer, and why."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a shard: images with an answer, images that could not be read, detections.
 
-    reused: it was finished before. failure: why it was given up, "" where it was not.
+    reused: it was finished before. failure: why it was given up, "" where it was not. notes: limits that were met, one
+    per line. tiles, looked_at: as `Answers` has them. (Plain values only: Ray Data makes a row of them.)
     """
 
     shard: int
@@ -40,6 +35,9 @@ class Outcome:
     detections: int = 0
     reused: bool = False
     failure: str = ""
+    notes: str = ""
+    tiles: int = 0
+    looked_at: int = 0
 
 
 def require_parquet() -> Any:

@@ -17,11 +17,15 @@ REPORT = "report.json"
 
 @dataclass(slots=True)
 class Tally:
-    """What this start has done so far. planned: images it had before it. failures: shards given up, and why."""
+    """What this start has done so far. planned: images it had before it. tiles, looked_at: where a guide chose among
+    tiles. failures: shards given up, and why.
+    """
 
     planned: int
     images: int = 0
     detections: int = 0
+    tiles: int = 0
+    looked_at: int = 0
     failures: list[str] = field(default_factory=list)
     _start: float = field(default_factory=time.monotonic)
 
@@ -29,6 +33,8 @@ class Tally:
         """One shard more."""
         self.images += outcome.images + outcome.unreadable
         self.detections += outcome.detections
+        self.tiles += outcome.tiles
+        self.looked_at += outcome.looked_at
         if outcome.failure:
             self.failures.append(outcome.failure)
 
@@ -43,7 +49,8 @@ class ArchiveReport:
     """images, detections: with an answer, over all starts. unreadable: file and reason of each that could not be read.
 
     shards_left: not finished (0 = the archive is complete); failures: why, for those that were given up. images_now,
-    seconds, images_per_second: of this start alone, with those that could not be read.
+    seconds, images_per_second: of this start alone, with those that could not be read. guide: of this start alone, how
+    many "tiles" there were and how many were "looked_at"; None where no guide chose.
     """
 
     files: int
@@ -56,6 +63,7 @@ class ArchiveReport:
     images_now: int
     seconds: float
     images_per_second: float
+    guide: dict[str, int] | None = None
 
     @property
     def complete(self) -> bool:
@@ -104,4 +112,5 @@ def _counted(storage: Storage, manifest: Manifest, tally: Tally) -> ArchiveRepor
         images_now=tally.images,
         seconds=round(tally.seconds, 3),
         images_per_second=round(tally.images / max(tally.seconds, 1e-9), 3),
+        guide=None if manifest.guide is None else {"tiles": tally.tiles, "looked_at": tally.looked_at},
     )
