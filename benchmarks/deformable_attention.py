@@ -1,10 +1,10 @@
 """Deformable attention's sampling against transformers' Deformable DETR: time and memory, as ratios of one run.
 
-    python benchmarks/deformable_attention.py [--quick] [--rounds N] [--device cpu]
+    python benchmarks/deformable_attention.py [--quick] [--rounds N] [--images 1] [--device cpu]
 
 The peer is MultiScaleDeformableAttention, the parameter-free core in plain PyTorch; both get float32 tensors in the
 layout of `sample_deformable`, of an 800 x 1333 px image. Offsets are normal with a deviation of 2 cells, around the
-encoder's cells in raster order or a decoder's random places.
+encoder's cells in raster order or a decoder's random places. Batches of several images have results of their own.
 
 On a GPU (taken if there is one) the variants are our Triton kernel, grid_sample and, if it is installed, deformops, in
 float32 and bfloat16; beside the time stands the rate of the bytes that must move through memory and cache, also as a
@@ -50,10 +50,12 @@ def main() -> None:
     options = _options()
     shapes = QUICK if options.quick else FULL
     cells = sum(rows * columns for rows, columns in shapes)
-    with recording(__file__, options) as record:
+    part = None if options.images == 1 else f"images_{options.images}"
+    with recording(__file__, options, part) as record:
         on_cpu = cpu_samples(record, shapes) if options.device == "cpu" else {}
         for name, num_queries in (("encoder", cells), ("decoder", 300), ("decoder", 900)):
-            inputs = make_inputs(shapes, encoder_places(shapes) if name == "encoder" else torch.rand(num_queries, 2))
+            places = encoder_places(shapes) if name == "encoder" else torch.rand(num_queries, 2)
+            inputs = make_inputs(shapes, places, options.images)
             for training in (False, True):
                 title = f"{name}, {num_queries:,} queries, {'forward and backward' if training else 'forward'}"
                 if on_cpu:
@@ -95,12 +97,12 @@ def encoder_places(shapes: Shapes) -> Tensor:
     return torch.cat(places)
 
 
-def make_inputs(shapes: Shapes, places: Tensor) -> Inputs:
-    """One image's random values and weights, and locations around `places`."""
-    axes = (1, len(places), HEADS, len(shapes), POINTS)
+def make_inputs(shapes: Shapes, places: Tensor, images: int = 1) -> Inputs:
+    """Random values and weights, and locations around `places`, the same of every image."""
+    axes = (images, len(places), HEADS, len(shapes), POINTS)
     wh = torch.tensor([(columns, rows) for rows, columns in shapes])[:, None]
     locations = places[None, :, None, None, None] + 2 * torch.randn(*axes, 2) / wh
-    value = torch.randn(1, sum(rows * columns for rows, columns in shapes), HEADS, DIM)
+    value = torch.randn(images, sum(rows * columns for rows, columns in shapes), HEADS, DIM)
     return Inputs(value, locations, torch.randn(axes).flatten(3).softmax(-1).view(axes))
 
 
@@ -166,7 +168,7 @@ def bytes_to_move(inputs: Inputs, training: bool) -> tuple[int, int]:
     Backward reads everything again and writes its gradient; corners are read once and added to in float32 once.
     """
     tensors = (inputs.value, inputs.locations, inputs.weights)
-    output = inputs.weights.shape[1] * HEADS * DIM * inputs.value.element_size()
+    output = inputs.weights.shape[0] * inputs.weights.shape[1] * HEADS * DIM * inputs.value.element_size()
     once = sum(each.nbytes for each in tensors)
     corner_channels = 4 * inputs.weights.numel() * DIM
     gathered = corner_channels * inputs.value.element_size()
@@ -177,6 +179,7 @@ def bytes_to_move(inputs: Inputs, training: bool) -> tuple[int, int]:
 
 def _options() -> argparse.Namespace:
     options = parser(__doc__, rounds=5)
+    options.add_argument("--images", type=int, default=1, help="of a batch")
     options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options.add_argument("--memory-rate", type=float, default=4.8, help="TB/s of the GPU's memory")
     options.add_argument("--cache-rate", type=float, default=5.5, help="TB/s of the GPU's second-level cache")
