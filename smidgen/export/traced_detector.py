@@ -49,14 +49,13 @@ class PixelsToDetections(nn.Module):
         super().__init__()
         self.detector = detector
 
-    def forward(self, pixels: UInt8[Tensor, "B 3 H W"], sizes_hw: Int[Tensor, "B 2"]) -> FixedDetections:
-        """Detections of each image."""
+    def forward(self, pixels: UInt8[Tensor, "B 3 H W"], sizes_hw: Int[Tensor, "B 2"]) -> tuple[Tensor, ...]:
+        """Detections of each image: the fields of `FixedDetections` as a plain tuple, which any program can read."""
         rows = torch.arange(pixels.shape[2], device=pixels.device) >= sizes_hw[:, :1]
         columns = torch.arange(pixels.shape[3], device=pixels.device) >= sizes_hw[:, 1:]
         # The sizes as plain numbers, which only training and other readouts look at, are not known here.
         images = ImageBatch(pixels, rows[:, :, None] | columns[:, None], ())
-        answer: FixedDetections = self.detector(images, sizes_hw)
-        return answer
+        return tuple(self.detector(images, sizes_hw))
 
 
 def in_fixed_shapes(model: Any, max_detections: int | None = None) -> PixelsToDetections:

@@ -88,25 +88,20 @@ class TopDownSalience(nn.Module):
         """The map of `level` + 1 at the cells of `level`."""
         if self.align_corners:
             return F.interpolate(coarse[:, None], tokens.shapes[level], mode="bilinear", align_corners=True)[:, 0]
-        # In float32: half precision cannot tell the cells of a large map apart.
-        grid = _cells_in(tokens, level, level + 1).float()
-        enlarged = F.grid_sample(coarse[:, None].float(), grid, align_corners=False, padding_mode="border")
-        return enlarged[:, 0].to(coarse.dtype)
+        # Bilinear reading at places on a grid is a product along each axis, which no runtime gets wrong.
+        rows, columns = (_reading_weights(tokens, level, axis).to(coarse.dtype) for axis in (0, 1))
+        return rows @ coarse @ columns.mT
 
 
-def _cells_in(tokens: Tokens, level: int, other: int) -> Float[Tensor, "B H W 2"]:
-    """Where the cells of `level` lie on the map of `other`, in grid_sample's coordinates.
+def _reading_weights(tokens: Tokens, level: int, axis: int) -> Float[Tensor, "B cells coarser_cells"]:
+    """How much each row (axis 0) or column (1) of `level` takes of each of `level` + 1: of the two it lies between.
 
     Places beyond the image are moved to its border, so that no padded cell is read.
     """
-    axes = []
-    for axis in (1, 0):
-        cells, other_cells = tokens.shapes[level][axis], tokens.shapes[other][axis]
-        valid = tokens.valid_share[:, other, 1 - axis] * other_cells
-        places = torch.arange(cells, device=valid.device) + 0.5
-        places = places * tokens.strides[level] / tokens.strides[other]
-        places = torch.minimum(places.clamp(min=0.5), (valid - 0.5).clamp(min=0.5)[:, None])
-        axes.append(2 * places / other_cells - 1)
-    x, y = axes
-    shape = (-1, y.shape[1], x.shape[1])
-    return torch.stack([x[:, None].expand(shape), y[:, :, None].expand(shape)], dim=-1)
+    cells, coarser_cells = tokens.shapes[level][axis], tokens.shapes[level + 1][axis]
+    valid = tokens.valid_share[:, level + 1, 1 - axis] * coarser_cells
+    places = torch.arange(cells, device=valid.device) + 0.5
+    places = places * tokens.strides[level] / tokens.strides[level + 1]
+    places = torch.minimum(places.clamp(min=0.5), (valid - 0.5).clamp(min=0.5)[:, None])
+    centers = torch.arange(coarser_cells, device=valid.device) + 0.5
+    return (1 - (places[..., None] - centers).abs()).clamp(min=0)

@@ -162,7 +162,9 @@ class SparseFinestLevel(nn.Module):
     def _as_index(self, taken: Bool[Tensor, "B n"], num_cells: int) -> ActiveTokens:
         """At most four tokens per cell; the rest of the rows are other tokens of the level, as padding."""
         size = min(4 * _share_of(num_cells, self.share), taken.shape[1])
-        index = taken.int().topk(size, dim=1).indices
+        # In their order: runtimes differ in what they do with equal keys.
+        count = taken.shape[1]
+        index = (taken * count - torch.arange(count, device=taken.device)).topk(size, dim=1).indices
         return ActiveTokens(index, ~taken.gather(1, index))
 
     @property
