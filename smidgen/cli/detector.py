@@ -10,6 +10,8 @@ import typer
 if TYPE_CHECKING:
     from torch import nn
 
+    from smidgen.export.bundle import Bundle
+
 Optimized = Annotated[
     str | None,
     typer.Option(
@@ -26,6 +28,13 @@ Compiled = Annotated[
         "are padded to multiples of 64 px, so that there are few sizes. In fp32 unless --optimize says bf16.",
     ),
 ]
+
+
+def bundle_of(run: Path) -> Bundle | None:
+    """What an exported file says of itself; None for a run. Raises ValueError for a damaged one."""
+    from smidgen.export.bundle import is_bundle, read_bundle
+
+    return read_bundle(run) if is_bundle(run) else None
 
 
 def load_detector(run: Path, device: str, optimized: str | None = None, compiled: bool = False) -> nn.Module:

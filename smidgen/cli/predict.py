@@ -1,20 +1,17 @@
-"""`smidgen predict`: detections of any number of images as pictures and one JSON."""
+"""`smidgen predict`: options of detecting in images, archives and videos, which each have a file of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from smidgen.cli.detector import Compiled, Optimized, load_detector
-from smidgen.cli.failures import ExitCode, usage_error
+from smidgen.cli.detector import Compiled, Optimized, bundle_of, load_detector
+from smidgen.cli.failures import usage_error
 from smidgen.cli.guide_options import GuideScale, GuideShare, GuideThreshold, chosen_guide
 from smidgen.cli.options import AsJson, BatchSize, Device, Run, chosen_device
-from smidgen.cli.output import Result, say
+from smidgen.cli.output import Result
 from smidgen.cli.predict_archive import (
     Engine,
     RayAddress,
@@ -24,8 +21,8 @@ from smidgen.cli.predict_archive import (
     need_an_engine,
     predict_to_tables,
 )
+from smidgen.cli.predict_images import Pictures, predict_images
 from smidgen.cli.predict_video import Every, Film, FramesPerSecond, are_videos, need_a_video, predict_videos
-from smidgen.cli.progress import track
 from smidgen.cli.tiling_options import (
     Agnostic,
     Bands,
@@ -40,9 +37,7 @@ from smidgen.cli.tiling_options import (
     chosen_tiling,
 )
 
-if TYPE_CHECKING:
-    from smidgen.inference import PredictionsWriter
-    from smidgen.structures import Detections
+LEAST_SCORE = 0.3
 
 
 def predict(
@@ -54,7 +49,9 @@ def predict(
         ),
     ],
     out: Annotated[str, typer.Option(help="Folder for pictures/ and predictions.json; a URL, too, with --engine.")],
-    score: Annotated[float, typer.Option(help="Lowest score to keep.")] = 0.3,
+    score: Annotated[
+        float | None, typer.Option(help="Lowest score to keep. [default: 0.3; an exported file's own]")
+    ] = None,
     max_detections: Annotated[
         int | None, typer.Option(help="Most detections per image. [default: 300; with --tile: all]")
     ] = None,
@@ -90,8 +87,17 @@ def predict(
     as_json: AsJson = False,
 ) -> Result:
     """Detect objects in images. Images that cannot be read are reported and skipped."""
+    videos = engine is None and are_videos(images, fps)
+    if not videos:
+        need_a_video(film, every, fps)
+    if engine is None:
+        need_an_engine(workers, shard_images, ray_address)
+    if geojson and (videos or engine is not None):
+        raise usage_error("--geojson is not offered with --engine or for videos", "leave it out")
+    bundle = bundle_of(run)
     tiling = chosen_tiling(
         tile,
+        None if bundle is None else bundle.tiling,
         overlap=overlap,
         merge=merge,
         agnostic=agnostic,
@@ -102,67 +108,18 @@ def predict(
         bands=bands,
         value_range=value_range,
     )
-    chosen = chosen_guide(guide, guide_threshold, guide_share, tile=tile)
-    from smidgen.data.image_files import shown
-    from smidgen.inference import common_root, geojson_file, picture_path, predictions_file, write_picture
-    from smidgen.inference.loaded_images import MOST_DETECTIONS
-
-    videos = engine is None and are_videos(images, fps)
-    if not videos:
-        need_a_video(film, every, fps)
-    if engine is None:
-        need_an_engine(workers, shard_images, ray_address)
-    if videos and tiling is not None:
-        raise usage_error("--tile is not offered for videos", "leave it out")
-    model = load_detector(run, chosen_device(device), optimized, compiled)
-    most = MOST_DETECTIONS if max_detections is None else max_detections
+    answers: dict[str, Any] = {
+        "score": score if score is not None else bundle.score if bundle is not None else LEAST_SCORE,
+        "max_detections": max_detections,
+        "tiling": tiling,
+        "guide": chosen_guide(guide, guide_threshold, guide_share, tiled=tiling is not None),
+    }
+    where = chosen_device(device)
+    model = load_detector(run, where, optimized, compiled)
     if engine is not None:
-        if tiling is not None:
-            raise usage_error("--tile is not offered with --engine", "leave one of them out")
-        how = execution(engine, workers, batch_size, chosen_device(device), ray_address)
-        return predict_to_tables(model, images, out, how, score=score, max_detections=most, shard_images=shard_images)
+        how = execution(engine, workers, batch_size, where, ray_address)
+        return predict_to_tables(model, images, out, how, shard_images=shard_images, **answers)
+    answers |= {"batch_size": batch_size, "device": where}
     if videos:
-        frames = {"score": score, "max_detections": most, "batch_size": batch_size, "device": chosen_device(device)}
-        return predict_videos(model, images, Path(out), film, every=every, fps=fps, **frames)
-    root, folder = common_root(images), Path(out)
-    with ExitStack() as files:
-        described = None if tiling is None else tiling.described()
-        writer = files.enter_context(predictions_file(folder / "predictions.json", described))
-        map_writer = files.enter_context(geojson_file(folder / "predictions.geojson")) if geojson else None
-        limits = {"score": score, "max_detections": max_detections, "batch_size": batch_size}
-        settings = {**limits, "tiling": tiling, "guide": chosen}
-        for detections in track(_found(model, images, writer, device=chosen_device(device), **settings), "images"):
-            writer.add(detections)
-            if map_writer is not None:
-                map_writer.add(detections)
-            if pictures:
-                place = picture_path(Path(detections.file), root, folder / "pictures")
-                write_picture(detections, place, insets=insets, pixels=None if tiling is None else tiling.pixels)
-        counts = writer.counts
-        if not (writer.images or writer.unreadable):
-            raise usage_error(
-                f"found no images in {', '.join(map(shown, images))}", "quote patterns; folders are searched by suffix"
-            )
-        if map_writer is not None and map_writer.without_place:
-            say(f"{len(map_writer.without_place)} images are not georeferenced and not in predictions.geojson")
-
-    def show(console: Console) -> None:
-        skipped = f", {counts['unreadable']} unreadable" if counts["unreadable"] else ""
-        console.print(
-            f"{counts['detections']} detections in {counts['images']} images{skipped}: {shown(out)}", markup=False
-        )
-
-    code = ExitCode.OK if counts["images"] else ExitCode.FAILED
-    return Result({}, show, code, document=folder / "predictions.json")
-
-
-def _found(model: Any, images: list[str], writer: PredictionsWriter, **settings: Any) -> Iterator[Detections]:
-    """Detections of the images, one after the other; what cannot be read is said and written down."""
-    from smidgen.data import UnreadableImageError
-    from smidgen.inference import predict as detect
-
-    def skip(error: UnreadableImageError) -> None:
-        say(f"skipped: {error}")
-        writer.add_unreadable(error.path, error.reason)
-
-    return detect(model, images, on_unreadable=skip, on_note=say, **settings)
+        return predict_videos(model, images, Path(out), film, every=every, fps=fps, **answers)
+    return predict_images(model, images, Path(out), Pictures(pictures, insets, geojson), **answers)

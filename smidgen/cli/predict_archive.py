@@ -9,7 +9,9 @@ import typer
 from rich.console import Console
 
 from smidgen.cli.failures import ExitCode, usage_error
-from smidgen.cli.output import Result
+from smidgen.cli.guide_options import looked_at_in_words
+from smidgen.cli.notes import Notes
+from smidgen.cli.output import Result, say
 from smidgen.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -34,7 +36,12 @@ Workers = Annotated[
     int, typer.Option(min=1, help="With --engine: processes that have a copy of the model each.", rich_help_panel=PANEL)
 ]
 ShardImages = Annotated[
-    int | None, typer.Option(min=1, help="With --engine: images finished together (256).", rich_help_panel=PANEL)
+    int | None,
+    typer.Option(
+        min=1,
+        help="With --engine: images finished together. [default: 256; with --tile: 16]",
+        rich_help_panel=PANEL,
+    ),
 ]
 RayAddress = Annotated[
     str | None,
@@ -53,29 +60,27 @@ def need_an_engine(workers: int, shard_images: int | None, ray_address: str | No
 
 
 def predict_to_tables(
-    model: nn.Module,
-    sources: Sequence[str],
-    out: str,
-    execution: Execution,
-    *,
-    score: float,
-    max_detections: int,
-    shard_images: int | None,
+    model: nn.Module, sources: Sequence[str], out: str, execution: Execution, *, shard_images: int | None, **what: Any
 ) -> Result:
-    """Work through the archive and tell its report; exit code 1 where a shard was given up or nothing was readable."""
+    """Work through the archive and tell its report; exit code 1 where a shard was given up or nothing was readable.
+
+    what: the settings of `predict_archive` that change answers.
+    """
     from smidgen.inference.archives import predict_archive
 
-    with _Bar() as bar:
+    with _Bar() as bar, Notes() as notes:
         report = predict_archive(
             model,
             sources,
             out,
-            score=score,
-            max_detections=max_detections,
             images_per_shard=shard_images,
             execution=execution,
             on_progress=bar.at,
+            on_note=notes.say,
+            **what,
         )
+    if report.guide is not None:
+        say(looked_at_in_words(report.guide["looked_at"], report.guide["tiles"]))
     code = ExitCode.FAILED if report.failures or (report.complete and not report.images) else ExitCode.OK
     return Result(report.to_json(), lambda console: _show(report, out, console), code)
 

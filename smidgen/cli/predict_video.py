@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 
 from smidgen.cli.failures import ExitCode, usage_error
+from smidgen.cli.guide_options import say_looked_at
+from smidgen.cli.notes import Notes
 from smidgen.cli.output import Result, say
 from smidgen.cli.progress import Progress
 
@@ -63,10 +65,11 @@ def predict_videos(
     """Detect in the frames of each source. how: what `detect_frames` takes. Exit code 1 where no frame was readable."""
     if film is not None and len(sources) > 1:
         raise usage_error(f"expected one source with --video, got {len(sources)}", "leave --video out, or name one")
-    videos = [
-        _predict_one(model, source, out / f"{name}.jsonl", film, every, fps, how)
-        for source, name in zip(sources, _names(sources), strict=True)
-    ]
+    with Notes() as notes:
+        videos = [
+            _predict_one(model, source, out / f"{name}.jsonl", film, every, fps, {**how, "on_note": notes.say})
+            for source, name in zip(sources, _names(sources), strict=True)
+        ]
 
     def show(console: Console) -> None:
         for video in videos:
@@ -82,6 +85,7 @@ def predict_videos(
 def _predict_one(
     model: nn.Module, source: str, lines: Path, film: Path | None, every: int, fps: float | None, how: dict[str, Any]
 ) -> dict[str, Any]:
+    from smidgen.inference import GuidedTiles
     from smidgen.inference.video import (
         BrokenFrame,
         UnreadableVideoError,
@@ -91,8 +95,11 @@ def _predict_one(
         video_source,
     )
 
-    counts, told = VideoCounts(), {"file": source, "lines": str(lines), "video": str(film) if film else None}
-    answers = detect_frames(model, video_source(source, every=every, frames_per_second=fps), **how)
+    told: dict[str, Any] = {"file": source, "lines": str(lines), "video": str(film) if film else None}
+    counts, guide = VideoCounts(), how["guide"]
+    looking = None if guide is None else GuidedTiles(model, guide, how["device"])
+    frames = video_source(source, every=every, frames_per_second=fps)
+    answers = detect_frames(model, frames, **{**how, "guide": looking})
     try:
         with Progress("frames") as progress:
             for answer, counts in record_video(answers, lines, film):
@@ -102,6 +109,10 @@ def _predict_one(
     except UnreadableVideoError as error:
         say(f"skipped: {error}")
         told["error"] = str(error)
+    if how["tiling"] is not None:
+        told["tiling"] = how["tiling"].described()
+    if looking is not None:
+        told["guide"] = say_looked_at(looking)
     return told | asdict(counts)
 
 

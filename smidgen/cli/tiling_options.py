@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smidgen.cli.failures import usage_error
+from smidgen.cli.output import say
 
 if TYPE_CHECKING:
+    from smidgen.export.bundle import Tiling as Plan
     from smidgen.inference import Tiling
 
 _PANEL = "Large images"
@@ -18,7 +20,9 @@ Tile = Annotated[
     typer.Option(
         "--tile",
         metavar="PX",
-        help="Look at overlapping tiles of this side; any size of image.",
+        min=0,
+        help="Look at overlapping tiles of this side; any size of image. 0: at whole images, also where an exported "
+        "file has a plan of its own. [default: that plan, or whole images]",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -67,14 +71,25 @@ ValueRange = Annotated[
 ]
 
 
-def chosen_tiling(tile: int | None, **options: Any) -> Tiling | None:
-    """The settings; None without --tile. options: by the names above, as `predict` has them. Raises ValueError for what
-    makes no sense, and a usage error where --tile is missing.
+def chosen_tiling(tile: int | None, plan: Plan | None = None, **options: Any) -> Tiling | None:
+    """The settings; None without tiles. plan: what an exported file recommends, which goes where --tile is not given.
+    options: by the names above, as `predict` has them. Raises ValueError for what makes no sense, and a usage error
+    where --tile is missing.
     """
-    if tile is None:
+    if tile is None and plan is not None:
+        given = options["overlap"]
+        tiling = _tiling(plan.tile_px, **{**options, "overlap": str(plan.overlap) if given is None else given})
+        say(f"as the exported file says: {in_words(tiling)} (--tile 0 looks at whole images)")
+        return tiling
+    if not tile:
         _refuse_without_tile(**options)
         return None
     return _tiling(tile, **options)
+
+
+def in_words(tiling: Tiling) -> str:
+    """Which tiles, for people."""
+    return f"tiles of {tiling.tile_px} px that overlap by {tiling.overlap_px} px"
 
 
 def _tiling(

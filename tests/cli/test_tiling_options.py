@@ -8,6 +8,7 @@ import pytest
 
 from smidgen.boxes.tile_merging import Merging
 from smidgen.cli.tiling_options import chosen_tiling
+from smidgen.export.bundle import Tiling as Plan
 
 UNSET: dict[str, Any] = {
     "overlap": None,
@@ -35,6 +36,22 @@ def test_without_a_tile_nothing_is_tiled() -> None:
     assert chosen_tiling(None, **UNSET) is None
     with pytest.raises(ValueError, match=r"--overlap, --whole-image belong to tiled prediction"):
         chosen_tiling(None, **{**UNSET, "overlap": "0.1", "whole_image": True})
+
+
+def test_an_exported_files_plan_goes_unless_a_tile_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = Plan(tile_px=400, overlap=0.25)
+    by_plan = chosen_tiling(None, plan, **UNSET)
+    assert by_plan is not None and (by_plan.tile_px, by_plan.overlap_px) == (400, 100)
+    assert "as the exported file says: tiles of 400 px that overlap by 100 px" in capsys.readouterr().err
+    changed = chosen_tiling(None, plan, **{**UNSET, "overlap": "50px", "merge": "none"})
+    assert changed is not None and (changed.overlap_px, changed.merging.kind) == (50, "none")
+    capsys.readouterr()
+    other = chosen_tiling(512, plan, **UNSET)
+    assert other is not None and (other.tile_px, other.overlap_px) == (512, 102)
+    assert chosen_tiling(0, plan, **UNSET) is None
+    assert capsys.readouterr().err == ""
+    with pytest.raises(ValueError, match="--overlap belong to tiled prediction"):
+        chosen_tiling(0, plan, **{**UNSET, "overlap": "0.1"})
 
 
 @pytest.mark.parametrize(

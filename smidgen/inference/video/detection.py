@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
 
-from smidgen.inference.loaded_images import DetectionSettings, LoadedImage, detect_loaded
+from smidgen.data import UnreadableImageError
+from smidgen.inference.guided_tiling import Guide, GuidedTiles
+from smidgen.inference.loaded_images import MOST_DETECTIONS, DetectionSettings, LoadedImage, detect_loaded
+from smidgen.inference.tiling.prediction import OnNote, TiledSettings, detect_tiled, stated_memory
+from smidgen.inference.tiling.settings import Tiling
+from smidgen.inference.tiling.window_sources import ImageInMemory
 from smidgen.inference.video.frames import BrokenFrame, Frame
 from smidgen.structures import Detections
+
+_LOGGER = logging.getLogger(__name__)
+
+Detect = Callable[[Iterable[LoadedImage]], Iterator[Detections]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +38,54 @@ def detect_frames(
     frames: Iterable[Frame | BrokenFrame],
     *,
     score: float = 0.3,
-    max_detections: int = 300,
+    max_detections: int | None = None,
     batch_size: int = 1,
     device: str | torch.device = "cpu",
+    tiling: Tiling | None = None,
+    guide: Guide | GuidedTiles | None = None,
+    on_note: OnNote | None = None,
 ) -> Iterator[FrameDetections | BrokenFrame]:
     """Each frame with its detections, and each broken one as it is, in the order given; one batch is held in memory.
 
+    max_detections: per frame; None is 300, and no limit with `tiling`. tiling: look at overlapping tiles of each frame;
+    `batch_size` is tiles then. guide: look only at tiles in which a look from afar sees something; `GuidedTiles` counts
+    them, too. on_note: hears of the memory that tiles will take, and of limits that were met (None: logged).
     Raises ValueError for settings out of range.
     """
-    settings = DetectionSettings(score, max_detections)
+    settings = DetectionSettings(score, MOST_DETECTIONS if max_detections is None else max_detections)
+    if guide is not None and tiling is None:
+        raise ValueError("expected tiling where a guide chooses tiles, got none; give tiling, too (--tile)")
     model = model.to(device).eval()
+    detect: Detect = partial(detect_loaded, model, settings=settings, batch_size=batch_size, device=device)
+    if tiling is not None:
+        tiles = TiledSettings(
+            tiling=tiling, score=score, max_detections=max_detections, batch_size=batch_size, device=device
+        )
+        choose = GuidedTiles(model, guide, device) if isinstance(guide, Guide) else guide
+        detect = partial(_in_tiles, model, settings=tiles, choose=choose, on_note=on_note or _LOGGER.warning)
+    return _with_frames(frames, detect)
+
+
+def _in_tiles(
+    model: nn.Module,
+    images: Iterable[LoadedImage],
+    settings: TiledSettings,
+    choose: GuidedTiles | None,
+    on_note: OnNote,
+) -> Iterator[Detections]:
+    on_note(stated_memory(model, settings))
+    sources = (ImageInMemory(image.name, image.pixels) for image in images)
+    yield from detect_tiled(model, sources, settings, on_unreadable=_never, on_note=on_note, choose=choose)
+
+
+def _never(name: str, error: UnreadableImageError) -> None:
+    raise AssertionError(f"{name} is in memory") from error
+
+
+def _with_frames(frames: Iterable[Frame | BrokenFrame], detect: Detect) -> Iterator[FrameDetections | BrokenFrame]:
+    """The frames that wait for their answer, each with its own."""
     waiting: deque[Frame | BrokenFrame] = deque()
-    images = _images(frames, waiting)
-    for detections in detect_loaded(model, images, settings, batch_size=batch_size, device=device):
+    for detections in detect(_images(frames, waiting)):
         yield from _broken_first(waiting)
         frame = waiting.popleft()
         assert isinstance(frame, Frame)
