@@ -33,6 +33,7 @@ def model_card(
         f"## Classes\n\n{_table(('id', 'name'), list(zip(classes.ids, classes.names, strict=True)))}",
         f"## Results\n\n{_results(description, evaluations)}",
         f"## Images\n\n{_preprocessing(description.get('preprocessing') or {})}",
+        *([f"## Objects\n\n{_objects(sizes)}"] if (sizes := description.get("object_sizes")) else []),
         f"## Training data, license and limits\n\n{_owner(license)}",
     ]
     return "\n\n".join(parts) + "\n"
@@ -116,6 +117,14 @@ def _preprocessing(preprocessing: Mapping[str, Any]) -> str:
         f"Short side {preprocessing['short_side']} px unless the long side would pass {preprocessing['long_side']} px; "
         f"{channels} in [0, 1], mean {list(preprocessing['mean'])}, standard deviation {list(preprocessing['std'])}; "
         f"padded to multiples of {preprocessing['pad_multiple']} px. `smidgen` does this by itself."
+    )
+
+
+def _objects(sizes: Mapping[str, Any]) -> str:
+    return (
+        f"{sizes['count']} in training; the longer side of half of them is at most {sizes['median_px']:g} px, of 99 % "
+        f"at most {sizes['percentile_99_px']:g} px, of the largest {sizes['largest_px']:g} px, in pixels of the images "
+        "on disk. Tiles of large images overlap accordingly."
     )
 
 

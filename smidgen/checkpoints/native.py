@@ -23,7 +23,7 @@ from smidgen.checkpoints.hub import fetch, is_repository
 from smidgen.checkpoints.layout import CONFIG_FILE as CONFIG_FILE
 from smidgen.checkpoints.layout import WEIGHTS_FILE as WEIGHTS_FILE
 from smidgen.models import create_model
-from smidgen.structures import Classes
+from smidgen.structures import Classes, ObjectSizes
 
 # Inside a run folder, the checkpoint to use first.
 _IN_RUN = ("best", "last", ".earlier-best", ".earlier-last")
@@ -53,9 +53,11 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:
     """
     folder = checkpoint_folder(path)
     description = read_description(folder)
-    model = _rebuilt(description, folder)
+    model: Any = _rebuilt(description, folder)
+    model.object_sizes = _object_sizes(description, folder)
     load_weights(model, folder)
-    return model.to(device).eval()
+    loaded: nn.Module = model.to(device).eval()
+    return loaded
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
@@ -116,12 +118,14 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 def _description(model: nn.Module, protocol: str | None, metrics: Mapping[str, float] | None) -> dict[str, Any]:
     config, classes = asdict(model.config), model.classes  # type: ignore[call-overload]
+    sizes: Any = getattr(model, "object_sizes", None)
     assert isinstance(classes, Classes)
     return {
         "model": model.name,
         "config": config,
         "classes": {"names": list(classes.names), "ids": list(classes.ids)},
         "preprocessing": config.get("preprocessing"),
+        "object_sizes": None if sizes is None else asdict(sizes),
         "protocol": protocol,
         "metrics": None if metrics is None else dict(metrics),
         "versions": {"smidgen": version("smidgen"), "torch": torch.__version__},
@@ -142,6 +146,17 @@ def _rebuilt(description: Mapping[str, Any], folder: Path) -> nn.Module:
 def classes_of(description: Mapping[str, Any]) -> Classes:
     """The classes that a checkpoint was trained on."""
     return Classes(tuple(description["classes"]["names"]), tuple(description["classes"]["ids"]))
+
+
+def _object_sizes(description: Mapping[str, Any], folder: Path) -> ObjectSizes | None:
+    """None where nobody knows: the model was converted, or written by an earlier version."""
+    sizes = description.get("object_sizes")
+    try:
+        return None if sizes is None else ObjectSizes(**sizes)
+    except TypeError as error:
+        raise ValueError(
+            f"{folder / CONFIG_FILE}: object_sizes: {error}; use another copy of the checkpoint"
+        ) from error
 
 
 def is_shared(name: str, state: Mapping[str, Tensor], tensors: Collection[str]) -> bool:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from smidgen.data.image_files import shown
 from smidgen.data.notes import DatasetNotes
-from smidgen.structures import Classes
+from smidgen.structures import Classes, ObjectSizes
 
 ANY_CLASS = -1
 
@@ -62,6 +62,13 @@ class DetectionDataset:
 
     def __len__(self) -> int:
         return len(self.records)
+
+    @property
+    def object_sizes(self) -> ObjectSizes | None:
+        """Of all objects, without ignore regions; None where there are none."""
+        boxes = [np.zeros((0, 4), np.float32), *(record.boxes_xyxy for record in self.records)]
+        corners = np.concatenate(boxes)
+        return ObjectSizes.of((corners[:, 2:] - corners[:, :2]).max(axis=1))
 
     def subset(self, indices: Sequence[int]) -> DetectionDataset:
         """The same dataset with only these images, in this order."""

@@ -21,7 +21,7 @@ from smidgen.data.sliding_windows import clipped
 from smidgen.data.tiled_grid import Floats, Ints, TileTable, tile_table
 from smidgen.data.tiled_reading import OpenImages
 from smidgen.data.tiled_training import TilingConfig
-from smidgen.structures import Classes
+from smidgen.structures import Classes, ObjectSizes
 
 # First word of the seeds, so that no other purpose shares the random stream (others: data/batch_order.py).
 _TILE_STREAM = 3
@@ -44,6 +44,11 @@ class TiledDataset:
     def classes(self) -> Classes:
         """Of the images."""
         return self.dataset.classes
+
+    @property
+    def object_sizes(self) -> ObjectSizes | None:
+        """Of the images' objects, not of what tiles show of them."""
+        return self.dataset.object_sizes
 
     @property
     def records(self) -> Sequence[Record]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from smidgen.structures import Classes, Preprocessing
+from smidgen.structures import Classes, ObjectSizes, Preprocessing
 
 BUNDLE_FILE, RUNNER_FILE = "bundle.json", "run.py"
 FORMAT, VERSION = "smidgen bundle", 1
@@ -70,8 +70,8 @@ class Bundle:
     """What bundle.json says.
 
     system: catalogue name. score: lowest score worth showing; max_detections: rows of the file's answer. tiling: None =
-    images are seen whole. verified: whether all checks passed; an int8 file is judged by `measured`, AP of it and of
-    the float file. versions: of the packages that made it.
+    images are seen whole. object_sizes: of the model's training, None = not known. verified: whether all checks passed;
+    an int8 file is judged by `measured`, AP of it and of the float file. versions: of the packages that made it.
     """
 
     system: str
@@ -84,6 +84,7 @@ class Bundle:
     score: float
     max_detections: int
     tiling: Tiling | None = None
+    object_sizes: ObjectSizes | None = None
     verified: bool = False
     checks: tuple[Check, ...] = ()
     measured: dict[str, Any] = field(default_factory=dict)

@@ -29,7 +29,7 @@ class BundleDetector(nn.Module):
     def __init__(self, bundle: Bundle, session: Session) -> None:
         super().__init__()
         self.bundle, self.session = bundle, session
-        self.name, self.classes = bundle.system, bundle.classes
+        self.name, self.classes, self.object_sizes = bundle.system, bundle.classes, bundle.object_sizes
         self.preprocessing, self.config = bundle.preprocessing, BundleConfig(bundle.preprocessing)
 
     def detect(self, images: ImageBatch, original_hw: Sequence[tuple[int, int]]) -> list[Detections]:

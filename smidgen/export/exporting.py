@@ -148,6 +148,7 @@ def _described(
         score=config.score,
         max_detections=traced.num_detections,
         tiling=config.tiling,
+        object_sizes=getattr(model, "object_sizes", None),
         versions={package: found for package in _PACKAGES if (found := _version(package))},
     )
 

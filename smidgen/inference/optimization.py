@@ -90,7 +90,7 @@ class OptimizedDetector(nn.Module):
     def __init__(self, detector: Any, optimization: Optimization) -> None:
         super().__init__()
         self.name, self.config, self.classes = detector.name, detector.config, detector.classes
-        self.preprocessing = detector.preprocessing
+        self.preprocessing, self.object_sizes = detector.preprocessing, getattr(detector, "object_sizes", None)
         self.detector, self.optimization = detector, optimization
         self.training = False
         self.register_state_dict_pre_hook(refuse_to_be_saved)

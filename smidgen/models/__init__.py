@@ -394,7 +394,7 @@ def create_model(
     if config.num_classes < 1:
         raise ValueError(f"expected at least one class to build a model, got num_classes={config.num_classes}")
     model: Any = _resolve(_lookup(name).model)(config, pretrained)
-    model.name, model.config = name, config
+    model.name, model.config, model.object_sizes = name, config, None
     model.classes = classes or Classes.numbered(config.num_classes)
     return model
 

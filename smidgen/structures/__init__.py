@@ -7,6 +7,7 @@ from smidgen.structures.dense import Cells, DenseOutput, LevelAnswers
 from smidgen.structures.detections import Detections
 from smidgen.structures.images import ImageBatch
 from smidgen.structures.memory import Memory, evidence_of
+from smidgen.structures.object_sizes import ObjectSizes
 from smidgen.structures.predictions import (
     DenoisingPredictions,
     DetectorOutput,
@@ -37,6 +38,7 @@ __all__ = [
     "LevelAnswers",
     "Matches",
     "Memory",
+    "ObjectSizes",
     "OneToManyPredictions",
     "Places",
     "Predictions",

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from smidgen.structures import Classes, ImageBatch, Target
+from smidgen.structures import Classes, ImageBatch, ObjectSizes, Target
 
 Batch = tuple[ImageBatch, tuple[Target, ...]]
 Evaluate = Callable[[nn.Module], Mapping[str, float]]
@@ -54,3 +54,4 @@ class Detector(Protocol):
     name: str
     config: Any
     classes: Classes
+    object_sizes: ObjectSizes | None

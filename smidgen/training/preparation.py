@@ -55,6 +55,8 @@ class TrainingRequest:
 def open_session(request: TrainingRequest) -> Iterator[Session]:
     """A session at its first step, or where the resumed run stopped. Listens to signals until it is closed."""
     _check_classes(cast("Detector", request.model), request.dataset.classes)
+    # A data set of one's own need not know. Before the average of the weights is made, which is a copy.
+    cast("Detector", request.model).object_sizes = getattr(request.dataset, "object_sizes", None)
     _enable_activation_checkpointing(request)
     preprocessing = cast("Detector", request.model).config.preprocessing
     with open_accelerator(request.device) as accelerator, StopRequest() as stop:

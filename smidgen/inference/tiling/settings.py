@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from jaxtyping import Bool
@@ -12,6 +12,8 @@ from torch import Tensor
 from smidgen.boxes.tile_merging import Merging
 from smidgen.boxes.tiles import TilePlan
 from smidgen.data.windows import PixelRules, WindowReader
+from smidgen.inference.tiling.overlap import Overlap, chosen_overlap
+from smidgen.structures import ObjectSizes
 
 GIBIBYTE = 2**30
 
@@ -23,7 +25,8 @@ TileChooser = Callable[[WindowReader, TilePlan], Bool[Tensor, " T"]]
 class Tiling:
     """tile_px: side of a tile in pixels of the image; the model sees each as an image of its own. overlap: what
     neighbors share, a share of the tile (0.2) or pixels ("200px"): at least the size of the largest object that must
-    be seen whole. merging: what becomes of several detections of one object.
+    be seen whole; None: as `objects` are, those that the model was trained on. merging: what becomes of several
+    detections of one object.
 
     whole_image: look once more at the whole image, reduced to the model's size, for what is larger than the overlap.
     flips: look at each tile mirrored, too. scales: sizes of the model's input, as factors of what it was trained on.
@@ -31,13 +34,14 @@ class Tiling:
     """
 
     tile_px: int = 1024
-    overlap: float | str = 0.2
+    overlap: float | str | None = None
     merging: Merging = field(default_factory=Merging)
     whole_image: bool = False
     flips: bool = False
     scales: tuple[float, ...] = (1.0,)
     memory_bytes: int = 2 * GIBIBYTE
     pixels: PixelRules = field(default_factory=PixelRules)
+    objects: ObjectSizes | None = None
 
     def __post_init__(self) -> None:
         if self.tile_px < 16:
@@ -47,15 +51,18 @@ class Tiling:
         _ = self.overlap_px  # which refuses what does not fit
 
     @property
+    def chosen_overlap(self) -> Overlap:
+        """What neighbors share, and why."""
+        return chosen_overlap(self.overlap, self.objects, self.tile_px)
+
+    @property
     def overlap_px(self) -> int:
         """What neighbors share, in pixels of the image."""
-        pixels = overlap_in_pixels(self.overlap, self.tile_px)
-        if not 0 <= pixels < self.tile_px:
-            raise ValueError(
-                f"expected an overlap from 0 to below the tile's {self.tile_px} px, got {self.overlap!r} "
-                f"({pixels} px); change --overlap or --tile"
-            )
-        return pixels
+        return self.chosen_overlap.pixels
+
+    def for_model(self, model: Any) -> Tiling:
+        """With the sizes of the objects that `model` was trained on, where it knows them and none are given."""
+        return self if self.objects else replace(self, objects=getattr(model, "object_sizes", None))
 
     @property
     def num_passes(self) -> int:
@@ -67,26 +74,10 @@ class Tiling:
         return TilePlan(image_hw, self.tile_px, self.overlap_px)
 
     def described(self) -> dict[str, Any]:
-        """For predictions.json."""
-        return {**asdict(self), "overlap_px": self.overlap_px, "scales": list(self.scales)}
-
-
-def overlap_in_pixels(overlap: float | str, tile_px: int) -> int:
-    """0.2 or "0.2": that share of the tile; "200px": pixels. Raises ValueError for anything else."""
-    text = str(overlap).strip().lower()
-    try:
-        return int(text[:-2]) if text.endswith("px") else round(_share(text) * tile_px)
-    except ValueError as error:
-        raise ValueError(
-            f"expected an overlap such as 0.2 (a share of the tile) or 200px, got {overlap!r}; change --overlap"
-        ) from error
-
-
-def _share(text: str) -> float:
-    share = float(text)
-    if not 0 <= share < 1:
-        raise ValueError(text)
-    return share
+        """For predictions.json; the overlap as it was asked for, else why it is what it is."""
+        told = {name: value for name, value in asdict(self).items() if name != "objects"}
+        overlap = self.chosen_overlap.reason if self.overlap is None else self.overlap
+        return {**told, "overlap": overlap, "overlap_px": self.overlap_px, "scales": list(self.scales)}
 
 
 def memory_in_bytes(text: str) -> int:

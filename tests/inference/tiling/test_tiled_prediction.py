@@ -17,7 +17,7 @@ from smidgen.inference import Tiling, predict, predictions_file, write_picture
 from smidgen.inference.large_pictures import draw_large
 from smidgen.inference.tiling import PixelRules, memory_in_bytes
 from smidgen.inference.tiling.memory import MemoryForecast, forecast
-from smidgen.inference.tiling.settings import overlap_in_pixels
+from smidgen.inference.tiling.overlap import overlap_in_pixels
 
 TILING = Tiling(tile_px=64, overlap="16px")
 
