@@ -145,8 +145,9 @@ class SparseFinestLevel(nn.Module):
         score = full_precision(logits).masked_fill(padding, -torch.inf)
         best_around = _largest_around(score, self.context).masked_fill(padding, -torch.inf).flatten(1)
         index = self._order(score, padding).topk(_share_of(score[0].numel(), self.share), dim=1).indices
-        own = _shares_of((~padding).sum(dim=(1, 2)), self.share)
-        taken = torch.arange(index.shape[1], device=index.device) < own[:, None]
+        # Summed into a column: OpenVINO 2026.4 gets arithmetic on one sum per image wrong.
+        own = _shares_of((~padding).flatten(1).sum(dim=1, keepdim=True), self.share)
+        taken = torch.arange(index.shape[1], device=index.device) < own
         taken = taken & (best_around.gather(1, index) > _logit(self.threshold))
         return torch.zeros_like(padding).flatten(1).scatter(1, index, taken).view_as(padding)
 
@@ -162,9 +163,9 @@ class SparseFinestLevel(nn.Module):
     def _as_index(self, taken: Bool[Tensor, "B n"], num_cells: int) -> ActiveTokens:
         """At most four tokens per cell; the rest of the rows are other tokens of the level, as padding."""
         size = min(4 * _share_of(num_cells, self.share), taken.shape[1])
-        # In their order: runtimes differ in what they do with equal keys.
-        count = taken.shape[1]
-        index = (taken * count - torch.arange(count, device=taken.device)).topk(size, dim=1).indices
+        # No two keys are equal: runtimes differ in what they do then.
+        key = torch.arange(taken.shape[1], 0, -1, device=taken.device)
+        index = torch.where(taken, key, -key).topk(size, dim=1).indices
         return ActiveTokens(index, ~taken.gather(1, index))
 
     @property
@@ -182,7 +183,7 @@ def _share_of(count: int, share: Fraction) -> int:
     return (count * share.numerator + share.denominator - 1) // share.denominator
 
 
-def _shares_of(counts: Int[Tensor, " B"], share: Fraction) -> Int[Tensor, " B"]:
+def _shares_of(counts: Int[Tensor, "B 1"], share: Fraction) -> Int[Tensor, "B 1"]:
     """The same for every image, in integers, so that it is exact on any device."""
     return (counts * share.numerator + share.denominator - 1) // share.denominator
 
