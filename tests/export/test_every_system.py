@@ -57,9 +57,10 @@ def test_gather_in_place_of_grid_sample(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["dino_nano", "query_det_nano"])
-def test_torch_and_fixed_size(name: str, tmp_path: Path) -> None:
-    config = ExportConfig(canvas_hw=(128, 160), fixed_size=True)
+@pytest.mark.parametrize("fixed_size", [False, True], ids=["any size", "fixed size"])
+@pytest.mark.parametrize("name", ["dino_nano", "query_det_nano", "salience_detr_nano"])
+def test_torch_export(name: str, fixed_size: bool, tmp_path: Path) -> None:
+    config = ExportConfig(canvas_hw=(128, 160), fixed_size=fixed_size)
     made = export(make(name, **smallest(name)), tmp_path / "bundle", "torch", config)
     assert made.bundle.verified, made.bundle.checks
 
