@@ -14,7 +14,8 @@ from smidgen.cli.options import AsJson, Run
 from smidgen.cli.output import Result, say, table
 
 if TYPE_CHECKING:
-    from smidgen.export import Exported
+    from smidgen.export import Exported, Tiling
+    from smidgen.structures import ObjectSizes
 
 
 def export(
@@ -36,7 +37,12 @@ def export(
     tile: Annotated[
         int | None, typer.Option(help="Side of tiles for large images, in pixels; default: no tiles.")
     ] = None,
-    overlap: Annotated[float, typer.Option(help="Share of a tile's side that neighbors have in common.")] = 0.2,
+    overlap: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of a tile's side that neighbors have in common. [default: the objects in training decide]"
+        ),
+    ] = None,
     pictures: Annotated[
         list[Path] | None, typer.Option(help="Pictures to compare on; default: rendered scenes (repeatable).")
     ] = None,
@@ -48,19 +54,19 @@ def export(
 ) -> Result:
     """Export a model. Exit code 4 where the file detects something else; it is then kept as OUT-unverified."""
     from smidgen.checkpoints import load
-    from smidgen.export import ExportConfig, Tiling
+    from smidgen.export import ExportConfig
     from smidgen.export import export as write_verified
     from smidgen.export.verification_pictures import opened
 
+    model: Any = load(run)
     config = ExportConfig(
         canvas_hw=_size(size),
         fixed_size=fixed_size,
         sampling=_sampling(sampling),
         max_detections=max_detections,
         score=score,
-        tiling=None if tile is None else Tiling(tile_px=tile, overlap=overlap),
+        tiling=None if tile is None else _tiling(tile, overlap, model.object_sizes),
     )
-    model = load(run)
     if format == "openvino-int8":
         if data is None:
             raise usage_error("expected labeled images for an int8 export, got none", "give --data")
@@ -117,6 +123,17 @@ def _size(text: str | None) -> tuple[int, int] | None:
     if found is None or not all(map(int, found.groups())):
         raise ValueError(f"expected a size such as 640x640 (height x width), got {text!r}; change --size")
     return int(found[1]), int(found[2])
+
+
+def _tiling(tile_px: int, share: float | None, objects: ObjectSizes | None) -> Tiling:
+    from smidgen.export import Tiling
+    from smidgen.inference.tiling.overlap import chosen_overlap
+
+    if share is not None:
+        return Tiling(tile_px=tile_px, overlap=share)
+    chosen = chosen_overlap(None, objects, tile_px)
+    say(str(chosen))
+    return Tiling(tile_px=tile_px, overlap=chosen.pixels / tile_px)
 
 
 def _sampling(name: str) -> Literal["grid", "gather"]:

@@ -116,6 +116,8 @@ def predict(
     }
     where = chosen_device(device)
     model = load_detector(run, where, optimized, compiled)
+    if tiling is not None:
+        answers["tiling"] = tiling.for_model(model)  # as it will be written down
     if engine is not None:
         how = execution(engine, workers, batch_size, where, ray_address)
         return predict_to_tables(model, images, out, how, shard_images=shard_images, **answers)

@@ -29,7 +29,7 @@ Tile = Annotated[
 Overlap = Annotated[
     str | None,
     typer.Option(
-        help="What tiles share: a share of the tile, or 200px; at least the largest object. [default: 0.2]",
+        help="What tiles share: a share of the tile, or 200px. [default: the objects in training decide; else 0.2]",
         rich_help_panel=_PANEL,
     ),
 ]

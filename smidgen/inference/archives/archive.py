@@ -101,7 +101,11 @@ def _detection(
     if guide is not None:
         GuidedTiles(model, guide, device)  # refuses a model without maps, before anything is begun
     tiled = TiledSettings(
-        tiling=tiling, score=score, max_detections=max_detections, batch_size=batch_size, device=device
+        tiling=tiling.for_model(model),
+        score=score,
+        max_detections=max_detections,
+        batch_size=batch_size,
+        device=device,
     )
     return TiledImages(tiled, guide)
 

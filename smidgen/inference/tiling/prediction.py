@@ -56,7 +56,11 @@ def predict_tiled(
     Raises ValueError where one tile needs more memory than `tiling.memory_bytes`.
     """
     settings = TiledSettings(
-        tiling=tiling, score=score, max_detections=max_detections, batch_size=batch_size, device=device
+        tiling=tiling.for_model(model),
+        score=score,
+        max_detections=max_detections,
+        batch_size=batch_size,
+        device=device,
     )
     model = model.to(device).eval()
     on_note(stated_memory(model, settings))
@@ -71,13 +75,15 @@ def predict_tiled(
 
 
 def stated_memory(model: nn.Module, settings: TiledSettings) -> str:
-    """What looking at tiles will take, in words, before it begins. model: in evaluation mode, on the device.
+    """What looking at tiles will take and how much they share, in words, before it begins. model: in evaluation mode,
+    on the device.
 
     Raises ValueError where one tile needs more than `tiling.memory_bytes`.
     """
     memory, asked = forecast(model, settings.tiling, settings.device), settings.batch_size
     fitting = memory.fitting(asked)
-    return memory.described(fitting) + ("" if fitting == asked else f"; batches of {fitting}, not {asked}")
+    fewer = "" if fitting == asked else f"; batches of {fitting}, not {asked}"
+    return f"{memory.described(fitting)}{fewer}; {settings.tiling.chosen_overlap}"
 
 
 def detect_tiled(

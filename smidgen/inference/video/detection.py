@@ -59,7 +59,11 @@ def detect_frames(
     detect: Detect = partial(detect_loaded, model, settings=settings, batch_size=batch_size, device=device)
     if tiling is not None:
         tiles = TiledSettings(
-            tiling=tiling, score=score, max_detections=max_detections, batch_size=batch_size, device=device
+            tiling=tiling.for_model(model),
+            score=score,
+            max_detections=max_detections,
+            batch_size=batch_size,
+            device=device,
         )
         choose = GuidedTiles(model, guide, device) if isinstance(guide, Guide) else guide
         detect = partial(_in_tiles, model, settings=tiles, choose=choose, on_note=on_note or _LOGGER.warning)
