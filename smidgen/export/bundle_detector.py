@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,11 +25,14 @@ class BundleConfig:
 
 
 class BundleDetector(nn.Module):
-    """A detector whose network is an exported file. It computes on the CPU and cannot be trained."""
+    """A detector whose network is an exported file. It computes on the CPU and cannot be trained.
 
-    def __init__(self, bundle: Bundle, session: Session) -> None:
+    folder: where the bundle lies. Another process that is sent the detector opens it there; None = it cannot be sent.
+    """
+
+    def __init__(self, bundle: Bundle, session: Session, folder: Path | None = None) -> None:
         super().__init__()
-        self.bundle, self.session = bundle, session
+        self.bundle, self.session, self.folder = bundle, session, folder
         self.name, self.classes, self.object_sizes = bundle.system, bundle.classes, bundle.object_sizes
         self.preprocessing, self.config = bundle.preprocessing, BundleConfig(bundle.preprocessing)
 
@@ -41,6 +45,16 @@ class BundleDetector(nn.Module):
             self._detections([torch.from_numpy(values[index]) for values in answers], size_hw)
             for index, size_hw in enumerate(original_hw)
         ]
+
+    @property
+    def weight_files(self) -> tuple[Path, ...]:
+        """What holds the network's numbers: the file of its runtime, and what lies beside it under the same name."""
+        return () if self.folder is None else tuple(sorted(self.folder.glob(f"{Path(self.bundle.file).stem}.*")))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.folder is None:
+            raise TypeError("its file was never given a folder")
+        return load_bundle, (self.folder,)
 
     def _detections(self, answer: Sequence[Tensor], original_hw: tuple[int, int]) -> Detections:
         boxes, scores, labels, valid = answer
@@ -58,8 +72,8 @@ class BundleDetector(nn.Module):
 def load_bundle(path: Path | str) -> BundleDetector:
     """The detector of a bundle's folder. Errors: ValueError where the bundle is damaged or its runtime is missing."""
     bundle, path = read_bundle(path), Path(path)
-    folder = path if path.is_dir() else path.parent
-    return BundleDetector(bundle, open_session(folder / bundle.file, bundle.runtime)).eval()
+    folder = (path if path.is_dir() else path.parent).absolute()
+    return BundleDetector(bundle, open_session(folder / bundle.file, bundle.runtime), folder).eval()
 
 
 def on_canvas(images: ImageBatch, canvas: Canvas) -> ImageBatch:
