@@ -28,15 +28,24 @@ CASES += [pytest.param(name, SPARSE, id=f"{name}-sparse") for name in ("dino_5sc
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "besides"), CASES)
 def test_onnx_and_openvino(name: str, besides: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _check_both(make(name, **smallest(name), **besides), CONFIG, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+def test_r50(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make("dino_r50", backbone={"norm": "batch"})
+    _check_both(model, ExportConfig(canvas_hw=(256, 288)), tmp_path, monkeypatch)
+
+
+def _check_both(model: Any, config: ExportConfig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both formats of one trace, which is what takes long."""
     pytest.importorskip("openvino")
-    model = make(name, **smallest(name), **besides)
     monkeypatch.setattr(exporting, "_traced", cache(exporting._traced))
-    made = export(model, tmp_path / "onnx", "onnx", CONFIG)
+    made = export(model, folder / "onnx", "onnx", config)
     _check_verified(made)
     file = made.folder / "model.onnx"
     monkeypatch.setattr(openvino_file, "write_onnx", lambda traced, path: shutil.copyfile(file, path))
-    _check_verified(export(model, tmp_path / "openvino", "openvino", CONFIG))
+    _check_verified(export(model, folder / "openvino", "openvino", config))
 
 
 def _check_verified(made: exporting.Exported) -> None:
@@ -62,11 +71,4 @@ def test_gather_in_place_of_grid_sample(name: str, tmp_path: Path) -> None:
 def test_torch_export(name: str, fixed_size: bool, tmp_path: Path) -> None:
     config = ExportConfig(canvas_hw=(128, 160), fixed_size=fixed_size)
     made = export(make(name, **smallest(name)), tmp_path / "bundle", "torch", config)
-    assert made.bundle.verified, made.bundle.checks
-
-
-@pytest.mark.slow
-def test_r50(tmp_path: Path) -> None:
-    model = make("dino_r50", backbone={"norm": "batch"})
-    made = export(model, tmp_path / "bundle", "onnx", ExportConfig(canvas_hw=(256, 288)))
     assert made.bundle.verified, made.bundle.checks
