@@ -17,7 +17,7 @@ from torch import nn
 from smidgen import models
 from smidgen.checkpoints import initialize, load, native, save
 from smidgen.models import Entry, create_model
-from smidgen.structures import Classes, Preprocessing
+from smidgen.structures import Classes, ObjectSizes, Preprocessing
 
 CLASSES = Classes(("car", "boat", "person"), (3, 7, 9))
 
@@ -67,6 +67,32 @@ def test_what_is_saved_is_what_is_read(tmp_path: Path) -> None:
     assert (description["protocol"], description["metrics"]) == ("coco@1", {"AP": 0.25})
     assert description["preprocessing"]["short_side"] == 64
     assert set(description["versions"]) == {"smidgen", "torch"}
+
+
+def test_how_large_objects_were_is_kept_where_it_is_known(tmp_path: Path) -> None:
+    saved = model()
+    save(saved, tmp_path / "unknown")
+    assert load(tmp_path / "unknown").object_sizes is None
+    saved.object_sizes = ObjectSizes(count=7, median_px=8.0, percentile_99_px=31.5, largest_px=40.0)  # type: ignore[assignment]
+    save(saved, tmp_path / "known")
+    assert load(tmp_path / "known").object_sizes == saved.object_sizes
+
+
+@pytest.mark.parametrize("sizes", [{"count": 7}, [1], {"count": 7, "mean_px": 3}])
+def test_object_sizes_of_another_kind_are_refused(sizes: object, tmp_path: Path) -> None:
+    save(model(), tmp_path)
+    description = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**description, "object_sizes": sizes}))
+    with pytest.raises(ValueError, match="object_sizes"):
+        load(tmp_path)
+
+
+def test_checkpoints_of_earlier_versions_know_no_sizes(tmp_path: Path) -> None:
+    save(model(), tmp_path)
+    description = json.loads((tmp_path / "config.json").read_text())
+    del description["object_sizes"]
+    (tmp_path / "config.json").write_text(json.dumps(description))
+    assert load(tmp_path).object_sizes is None
 
 
 def test_shared_tensors_are_stored_once_and_shared_again(tmp_path: Path) -> None:

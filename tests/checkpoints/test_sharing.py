@@ -124,7 +124,9 @@ def test_card_without_results(model: torch.nn.Module, tmp_path: Path) -> None:
     (folder / "README.md").write_text("mine")
     assert (save_pretrained(model, folder) / "README.md").read_text() == "mine"
     description = json.loads((folder / "config.json").read_text()) | {"metrics": {"AP": 0.5}, "protocol": "coco@1"}
-    assert "| AP | 0.5000 |" in model_card(description, {})
+    assert "| AP | 0.5000 |" in model_card(description, {}) and "## Objects" not in model_card(description, {})
+    description["object_sizes"] = {"count": 7, "median_px": 8.0, "percentile_99_px": 31.5, "largest_px": 40.0}
+    assert "7 in training" in model_card(description, {}) and "of 99 % at most 31.5 px" in model_card(description, {})
 
 
 @pytest.mark.parametrize(

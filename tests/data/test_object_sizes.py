@@ -1,4 +1,4 @@
-"""Sides of objects in pixels of the network input, from annotations alone."""
+"""Sides of objects in pixels of the network input, and of the images on disk, from annotations alone."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from dataset_cases import IMAGES, write_coco
 
-from smidgen.data import open_dataset
+from smidgen.data import TiledDataset, TilingConfig, open_dataset
 from smidgen.data.object_sizes import object_sides_px
-from smidgen.structures import Preprocessing
+from smidgen.structures import ObjectSizes, Preprocessing
 
 
 def test_sides_are_those_that_the_network_sees(tmp_path: Path) -> None:
@@ -39,3 +39,11 @@ def test_ignore_regions_and_empty_sets_have_no_sides(tmp_path: Path) -> None:
     region = replace(dataset.records[2], ignore_xyxy=np.array([[0, 0, 9, 9]], dtype=np.float32))
     assert object_sides_px(replace(dataset, records=(region,)), Preprocessing()).shape == (0,)
     assert object_sides_px(replace(dataset, records=()), Preprocessing()).shape == (0,)
+
+
+def test_a_set_knows_how_long_its_objects_are_on_disk(tmp_path: Path) -> None:
+    dataset = open_dataset(write_coco(tmp_path))
+    expected = ObjectSizes(count=3, median_px=30.0, percentile_99_px=63.32, largest_px=64.0)
+    assert dataset.object_sizes == expected
+    assert TiledDataset(dataset, TilingConfig(size_px=16)).object_sizes == expected
+    assert replace(dataset, records=()).object_sizes is None

@@ -13,7 +13,7 @@ import torch
 from stub_detector import StubBatches, StubCriterion, StubDetector, stub_dataset, stub_detector
 from torch import nn
 
-from smidgen.structures import Classes
+from smidgen.structures import Classes, ObjectSizes
 from smidgen.training import OutOfMemory, TrainingConfig, TrainingDiverged, TrainingResult, train
 from smidgen.training.state import read_state
 
@@ -64,6 +64,17 @@ def test_best_is_the_best_and_last_is_the_last(tmp_path: Path) -> None:
     assert best["metrics"]["AP"] == 0.9
     assert last["metrics"]["AP"] == 0.5
     assert best["classes"] == {"names": ["car", "boat"], "ids": [3, 7]}
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_checkpoints_know_how_large_the_objects_were(tmp_path: Path, ema_decay: float) -> None:
+    dataset = stub_dataset()
+    fit(tmp_path / "own", dataset=dataset)
+    dataset.object_sizes = ObjectSizes(count=6, median_px=4.0, percentile_99_px=4.0, largest_px=4.0)
+    fit(tmp_path / "known", replace(CONFIG, ema_decay=ema_decay), dataset=dataset, evaluate=evaluations(0.1, 0.2))
+    for folder, sizes in (("own/last", None), ("known/best", 4.0), ("known/last", 4.0)):
+        kept = json.loads((tmp_path / folder / "config.json").read_text())["object_sizes"]
+        assert kept is None if sizes is None else kept["percentile_99_px"] == sizes
 
 
 def test_training_ends_early_when_nothing_improves(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from smidgen.inference import Tiling, predict, predictions_file, write_picture
 from smidgen.inference.large_pictures import draw_large
 from smidgen.inference.tiling import PixelRules, memory_in_bytes
 from smidgen.inference.tiling.memory import MemoryForecast, forecast
-from smidgen.inference.tiling.overlap import overlap_in_pixels
 
 TILING = Tiling(tile_px=64, overlap="16px")
 
@@ -145,11 +144,6 @@ def test_settings_stand_in_the_document(tmp_path):
         pass
     document = json.loads((tmp_path / "p.json").read_text())
     assert document["tiling"]["tile_px"] == 64 and document["tiling"]["overlap_px"] == 16
-
-
-@pytest.mark.parametrize(("overlap", "pixels"), [(0.2, 205), ("0.25", 256), ("200px", 200), (0, 0)])
-def test_overlap_is_a_share_or_pixels(overlap, pixels):
-    assert overlap_in_pixels(overlap, 1024) == pixels
 
 
 @pytest.mark.parametrize("settings", [{"overlap": "1.5"}, {"overlap": "2000px"}, {"tile_px": 3}, {"scales": (0.0,)}])
