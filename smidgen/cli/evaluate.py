@@ -7,10 +7,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smidgen.cli.detector import Compiled, Optimized, load_detector
+from smidgen.cli.detector import Compiled, Optimized, bundle_of, load_detector
+from smidgen.cli.guide_options import GuideScale, GuideShare, GuideThreshold, chosen_guide, say_looked_at
+from smidgen.cli.notes import Notes
 from smidgen.cli.options import AsJson, BatchSize, Data, Device, Run, chosen_device
 from smidgen.cli.output import Result, say
 from smidgen.cli.progress import Progress
+from smidgen.cli.tiling_options import (
+    Agnostic,
+    Bands,
+    Flips,
+    Memory,
+    Merge,
+    Overlap,
+    Scales,
+    Tile,
+    ValueRange,
+    WholeImage,
+    chosen_tiling,
+)
 
 if TYPE_CHECKING:
     from smidgen.evaluation import Evaluation
@@ -23,30 +38,72 @@ def evaluate(
     protocol: Annotated[str, typer.Option(help="coco, aitod ..., with or without @version, or a .yaml file.")] = "coco",
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamplings of the images for 95 % intervals; 0 = none.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Where to write; default: a folder named like the split in RUN.")
+        Path | None,
+        typer.Option(help="Where to write; default: a folder in RUN named like the split, and the tiles if any."),
     ] = None,
     batch_size: BatchSize = 2,
     device: Device = "auto",
     optimized: Optimized = None,
     compiled: Compiled = False,
+    tile: Tile = None,
+    overlap: Overlap = None,
+    merge: Merge = None,
+    agnostic: Agnostic = False,
+    whole_image: WholeImage = False,
+    flips: Flips = False,
+    scales: Scales = None,
+    memory: Memory = None,
+    bands: Bands = None,
+    value_range: ValueRange = None,
+    guide: GuideScale = None,
+    guide_threshold: GuideThreshold = None,
+    guide_share: GuideShare = None,
     as_json: AsJson = False,
 ) -> Result:
     """Judge a model on a split: figures by class and by object size; writes predictions.json and evaluation.json."""
     from smidgen.data import open_dataset
     from smidgen.evaluation import load_protocol
+    from smidgen.inference import GuidedTiles
     from smidgen.recipes.experiment import EvaluationConfig
     from smidgen.recipes.running import judge
 
     load_protocol(protocol)
-    model = load_detector(run, chosen_device(device), optimized, compiled)
+    bundle, where = bundle_of(run), chosen_device(device)
+    tiling = chosen_tiling(
+        tile,
+        None if bundle is None else bundle.tiling,
+        overlap=overlap,
+        merge=merge,
+        agnostic=agnostic,
+        whole_image=whole_image,
+        flips=flips,
+        scales=scales,
+        memory=memory,
+        bands=bands,
+        value_range=value_range,
+    )
+    by = chosen_guide(guide, guide_threshold, guide_share, tiled=tiling is not None)
+    model = load_detector(run, where, optimized, compiled)
+    looking = None if by is None else GuidedTiles(model, by, where)
     dataset = open_dataset(data, split)
     say(f"{dataset.layout}: {len(dataset)} images of {dataset.split}")
     for line in dataset.notes.lines():
         say(f"  note: {line}")
     config = EvaluationConfig(protocol=protocol, bootstrap=bootstrap, batch_size=batch_size)
-    with Progress("images", len(dataset)) as progress:
-        found = judge(model, dataset, config, device=chosen_device(device), progress=lambda done, _: progress.at(done))
-    folder = out or run / dataset.split
+    with Progress("images", len(dataset)) as progress, Notes() as notes:
+        found = judge(
+            model,
+            dataset,
+            config,
+            device=where,
+            tiling=tiling,
+            guide=looking,
+            progress=lambda done, _: progress.at(done),
+            on_note=notes.say,
+        )
+    say_looked_at(looking)
+    # Figures of tiles and of whole images never replace each other unasked.
+    folder = out or run / (dataset.split if tiling is None else f"{dataset.split}-tile{tiling.tile_px}")
     write_evaluation(found, folder)
     say(f"written to {folder}")
     return Result(found.to_json(), lambda console: console.print(found.renderable()))

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from smidgen.evaluation.class_table import ClassTable
 from smidgen.evaluation.plain_text import plain_text
-from smidgen.evaluation.rules_in_words import optimization_in_words, rules_in_words
+from smidgen.evaluation.rules_in_words import optimization_in_words, rules_in_words, tiles_in_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +21,8 @@ class Evaluation:
 
     protocol: name with version. metrics: in the protocol's unit, -1 where there is no such ground truth. per_class: the
     same for each class name. settings: thresholds, size bins (px^2), limits, rules, counts of images and objects, and
-    of a model its preprocessing, how it was optimized and the images it could not read. predictions: COCO results with
-    the data set's ids. intervals: 95 % bootstrap intervals over images.
+    of a model its preprocessing, how it was optimized, the tiles it looked at and the images it could not read.
+    predictions: COCO results with the data set's ids. intervals: 95 % bootstrap intervals over images.
     """
 
     protocol: str
@@ -59,10 +59,12 @@ class Evaluation:
         without = f" (taken out: {removed[0]} annotations, {removed[1]} detections)" if any(removed) else ""
         dropped = f" ({settings['non_finite']} more are not finite)" if settings.get("non_finite") else ""
         optimized = f"\n{optimization_in_words(settings['optimized'])}" if settings.get("optimized") else ""
+        tiles = f"\n{tiles_in_words(settings)}" if settings.get("tiling") else ""
         return (
             f"protocol {self.protocol}: {rules_in_words(settings)}\n"
             f"{settings['images']} images{skipped}, {settings['objects']} objects, "
-            f"{settings['ignored_regions']} ignored, {settings['detections']} detections{dropped}{without}{optimized}"
+            f"{settings['ignored_regions']} ignored, {settings['detections']} detections{dropped}{without}"
+            f"{optimized}{tiles}"
         )
 
     def _figures(self) -> Table:

@@ -60,3 +60,16 @@ def optimization_in_words(optimized: Mapping[str, Any]) -> str:
     compiled = f", compiled by {optimized['compile']}" if optimized["compile"] else ""
     padded = f", canvases padded to multiples of {optimized['bucket_px']} px" if optimized["bucket_px"] else ""
     return f"model optimized: {optimized['dtype']}{compiled}{padded}"
+
+
+def tiles_in_words(settings: Mapping[str, Any]) -> str:
+    """How images were looked at whose figures these are; "" where as a whole."""
+    tiling, guide = settings.get("tiling"), settings.get("guide")
+    if tiling is None:
+        return ""
+    extras = [name.replace("_", " ") for name in ("whole_image", "flips") if tiling[name]]
+    scales = [f"scales {', '.join(map('{:g}'.format, tiling['scales']))}"] if tiling["scales"] != [1.0] else []
+    chosen = [f"at {guide['looked_at']} of {guide['tiles']} tiles, by a guide"] if guide else []
+    merging = f"merged by {tiling['merging']['kind']}"
+    told = [f"looked at in tiles of {tiling['tile_px']} px that overlap by {tiling['overlap_px']} px", merging]
+    return "; ".join([*told, *extras, *scales, *chosen])

@@ -16,7 +16,9 @@ from smidgen.evaluation.evaluation import Evaluation
 from smidgen.evaluation.model_state import device_of, evaluating
 from smidgen.evaluation.protocol import Protocol, load_protocol
 from smidgen.evaluation.scoring import score
+from smidgen.inference.guided_tiling import GuidedTiles
 from smidgen.inference.tiling import TileChooser, Tiling, predict_tiled
+from smidgen.inference.tiling.prediction import OnNote
 from smidgen.structures import Detections
 
 SCORE_FLOOR = 0.01
@@ -34,11 +36,14 @@ def evaluate_tiled(
     choose: TileChooser | None = None,
     least_score: float = SCORE_FLOOR,
     progress: Callable[[int, int], None] | None = None,
+    on_note: OnNote | None = None,
 ) -> Evaluation:
     """As `smidgen.evaluation.evaluate`, of tiles. batch_size: tiles at a time. choose: which tiles are looked at (None:
-    all). least_score: detections below are dropped before tiles are merged; settings["score_floor"] says so.
+    all). least_score: detections below are dropped before tiles are merged; settings["score_floor"] says so, and
+    settings["tiling"] and ["guide"] how images were looked at. on_note: hears of the memory that will be taken, and of
+    limits that were met (None: nobody; what a limit did shows in the figures).
     """
-    protocol = load_protocol(protocol)
+    protocol, tiling = load_protocol(protocol), tiling.for_model(model)
     class_ids = ids_in_dataset(model.classes, dataset.classes)  # type: ignore[arg-type]
     records = {str(record.file): record for record in dataset.records}
     predictions: list[dict[str, Any]] = []
@@ -53,7 +58,7 @@ def evaluate_tiled(
             batch_size=batch_size,
             device=device_of(model) if device is None else device,
             on_unreadable=_left_out,
-            on_note=_unsaid,
+            on_note=on_note or _unsaid,
             choose=choose,
         )
         for detections in found:
@@ -63,6 +68,8 @@ def evaluate_tiled(
             if progress is not None:
                 progress(len(seen), len(dataset))
     settings = {**settings_of_model(model, dataset, seen), "tiling": tiling.described(), "score_floor": least_score}
+    if isinstance(choose, GuidedTiles):
+        settings["guide"] = choose.to_json()
     return score(dataset.coco_ground_truth(), predictions, protocol, settings=settings)
 
 
@@ -78,4 +85,4 @@ def _left_out(error: UnreadableImageError) -> None:
 
 
 def _unsaid(note: str) -> None:
-    """What a limit of a look did shows in the figures."""
+    """Nobody asked."""

@@ -17,6 +17,7 @@ from smidgen.data.object_sizes import object_sides_px
 from smidgen.evaluation import bootstrap_intervals, evaluate, load_protocol
 from smidgen.evaluation.evaluation import Evaluation
 from smidgen.evaluation.tiled import evaluate_tiled
+from smidgen.inference import GuidedTiles
 from smidgen.inference.tiling import Tiling
 from smidgen.models import create_criterion, create_model, derived_settings, trainable_from_scratch
 from smidgen.models.dense_config import PAPERS_THRESHOLD
@@ -147,13 +148,16 @@ def judge(
     *,
     device: str | None = None,
     tiling: Tiling | None = None,
+    guide: GuidedTiles | None = None,
     progress: Callable[[int, int], None] | None = None,
+    on_note: Say | None = None,
 ) -> Evaluation:
     """Evaluate, with bootstrap intervals over images for every average precision where `config` asks for them.
 
-    tiling: look at tiles of the images.
+    tiling: look at tiles of the images; guide: at those that it chooses; on_note: hears what tiles take and miss.
     """
-    judged = evaluate if tiling is None else partial(evaluate_tiled, tiling=tiling)
+    of_tiles = partial(evaluate_tiled, tiling=tiling, choose=guide, on_note=on_note) if tiling is not None else None
+    judged = of_tiles or evaluate
     found = judged(
         model, dataset, protocol=config.protocol, batch_size=config.batch_size, device=device, progress=progress
     )

@@ -140,6 +140,16 @@ def test_evaluate_writes_figures_and_predictions(smidgen: Command, run: Path, da
     assert {prediction["category_id"] for prediction in predictions} <= {5, 9}
 
 
+def test_evaluate_in_tiles_names_them_beside_the_figures(smidgen: Command, run: Path, data: Path) -> None:
+    code, answer, err = smidgen("evaluate", run, "--data", data, "--tile", "48", "--overlap", "16px")
+    assert code == 0 and "memory above the model" in err
+    assert (answer["settings"]["tiling"]["tile_px"], answer["settings"]["tiling"]["overlap_px"]) == (48, 16)
+    assert answer == json.loads((run / "val-tile48" / "evaluation.json").read_text())
+    assert answer["settings"]["images"] == 4
+    code, refusal, _ = smidgen("evaluate", run, "--data", data, "--overlap", "16px")
+    assert code == 2 and "--overlap belong to tiled prediction" in refusal["error"]
+
+
 def test_predict_gives_pictures_and_json(smidgen: Command, run: Path, data: Path, folder: Path) -> None:
     mixed = folder / "mixed"
     for name in ("a", "b"):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from smidgen.boxes.tiles import TilePlan
 from smidgen.data import DetectionDataset, Record
 from smidgen.evaluation.tiled import evaluate_tiled
+from smidgen.inference import Guide, GuidedTiles, guided_tiling
 from smidgen.inference.tiling import Tiling, WindowReader
 from smidgen.structures import Classes, Detections, ImageBatch, Preprocessing
 
@@ -67,6 +68,23 @@ def test_all_tiles(dataset: DetectionDataset) -> None:
     assert found.metrics["AP"] == pytest.approx(1.0)
     assert found.settings["tiling"]["tile_px"] == 32 and found.settings["skipped"] == []
     assert {result["category_id"] for result in found.predictions} == {7}
+
+
+def test_the_tiles_stand_beside_the_figures(dataset: DetectionDataset) -> None:
+    notes: list[str] = []
+    flipped = Tiling(tile_px=32, overlap="8px", flips=True, scales=(1.0, 1.5))
+    headline = evaluate_tiled(Spots(), dataset, flipped, on_note=notes.append).table().splitlines()[:6]
+    told = "looked at in tiles of 32 px that overlap by 8 px; merged by nms; flips; scales 1, 1.5"
+    assert told in headline and any("scores from 0.01" in line for line in headline)
+    assert notes[0].startswith("memory above the model")
+
+
+def test_a_guides_choice_stands_there_too(dataset: DetectionDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guided_tiling, "why_no_object_maps", lambda model: None)
+    monkeypatch.setattr(guided_tiling, "object_maps", lambda model, images: [])
+    found = evaluate_tiled(Spots(), dataset, TILING, choose=GuidedTiles(Spots(), Guide()))
+    assert found.metrics["AP"] == 0 and found.settings["guide"]["looked_at"] == 0
+    assert f"at 0 of {found.settings['guide']['tiles']} tiles, by a guide" in found.table()
 
 
 def test_the_right_tiles(dataset: DetectionDataset) -> None:
