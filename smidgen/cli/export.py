@@ -14,7 +14,7 @@ from smidgen.cli.options import AsJson, Run
 from smidgen.cli.output import Result, say, table
 
 if TYPE_CHECKING:
-    from smidgen.export import Exported, Tiling
+    from smidgen.export import Bundle, Exported, Tiling
     from smidgen.structures import ObjectSizes
 
 
@@ -58,6 +58,7 @@ def export(
     from smidgen.export import export as write_verified
     from smidgen.export.verification_pictures import opened
 
+    _need_their_partners(format, tile, overlap, pictures, data)
     model: Any = load(run)
     config = ExportConfig(
         canvas_hw=_size(size),
@@ -68,8 +69,7 @@ def export(
         tiling=None if tile is None else _tiling(tile, overlap, model.object_sizes),
     )
     if format == "openvino-int8":
-        if data is None:
-            raise usage_error("expected labeled images for an int8 export, got none", "give --data")
+        assert data is not None
         from smidgen.cli.int8_export import export_int8
 
         made = export_int8(model, out, config, data, calibration_images, measured_images, most_ap_lost)
@@ -77,6 +77,21 @@ def export(
         shown = opened(pictures) if pictures else None
         made = write_verified(model, out, _format(format), config, pictures=shown, say=say)
     return _result(made)
+
+
+def _need_their_partners(
+    format: str, tile: int | None, overlap: float | None, pictures: list[Path] | None, data: Path | None
+) -> None:
+    """Raises ValueError for options that would have no effect, and an int8 export without labeled images."""
+    in_int8 = format == "openvino-int8"
+    if in_int8 and data is None:
+        raise usage_error("expected labeled images for an int8 export, got none", "give --data")
+    if data is not None and not in_int8:
+        raise usage_error(f"expected --format openvino-int8 with --data, got {format}", "leave --data out")
+    if pictures and in_int8:
+        raise usage_error("expected no --pictures: an int8 export is compared on those of --data", "leave them out")
+    if overlap is not None and tile is None:
+        raise usage_error("expected --tile with --overlap, got none", "give the side of a tile, or leave --overlap out")
 
 
 def _result(made: Exported) -> Result:
@@ -106,8 +121,15 @@ def _show(console: Console, made: Exported) -> None:
         console.print(table("Detections of the file against the model's", columns, map(_row, made.bundle.checks)))
     for name, figure in made.bundle.measured.items():
         console.print(f"{name}: {figure}", markup=False)
-    word = "verified" if made.bundle.verified else "NOT the model's detections; kept for a look at"
-    console.print(f"{word}: {made.folder}", markup=False)
+    console.print(f"{_verdict(made.bundle)}: {made.folder}", markup=False)
+
+
+def _verdict(bundle: Bundle) -> str:
+    if bundle.verified:
+        return "verified"
+    if bundle.checks and not any(check.pairs + check.missing + check.surplus for check in bundle.checks):
+        return "not verified: the model finds nothing in these pictures; give others with --pictures. Kept"
+    return "NOT the model's detections; kept for a look at"
 
 
 def _row(check: Any) -> tuple[object, ...]:

@@ -29,8 +29,11 @@ def export_int8(
     from smidgen.data import open_dataset, read_image
     from smidgen.export import Exported, export, quantize, unverified_place
     from smidgen.export.bundle import write_bundle
-    from smidgen.export.exporting import settle
+    from smidgen.export.exporting import require_replaceable, settle
+    from smidgen.export.missing_package import required
 
+    required("nncf", "openvino")
+    require_replaceable(out)
     calibration = _evenly(open_dataset(data, "train"), calibration_images)
     judged = _evenly(open_dataset(data, "val"), measured_images)
     pictures = [read_image(record.file) for record in calibration.records]

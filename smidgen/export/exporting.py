@@ -14,9 +14,10 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from smidgen.checkpoints.atomic_write import write_folder_atomically
-from smidgen.export.bundle import RUNNER_FILE, Bundle, Canvas, Runtime, Tiling, write_bundle
+from smidgen.export.bundle import RUNNER_FILE, Bundle, Canvas, Runtime, Tiling, is_bundle, write_bundle
 from smidgen.export.bundle_detector import BundleDetector
 from smidgen.export.comparison import Tolerance
+from smidgen.export.missing_package import required
 from smidgen.export.onnx_file import write_onnx
 from smidgen.export.openvino_file import write_openvino
 from smidgen.export.sessions import open_session
@@ -27,6 +28,11 @@ from smidgen.export.verification_pictures import rendered_scenes
 Format = Literal["onnx", "openvino", "torch"]
 
 RUNTIMES: dict[str, Runtime] = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
+_NEEDED: dict[str, tuple[str, ...]] = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("openvino", "onnx", "onnxscript"),
+    "torch": (),
+}
 _PACKAGES = ("smidgen", "torch", "onnx", "onnxruntime", "openvino", "nncf")
 
 Say = Callable[[str], None]
@@ -46,6 +52,10 @@ class ExportConfig:
     score: float = 0.3
     tiling: Tiling | None = None
     tolerance: Tolerance = field(default_factory=Tolerance)
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.score <= 1.0:
+            raise ValueError(f"expected a score threshold in [0, 1], got {self.score}; change --score")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +79,12 @@ def export(
     the size is fixed, at three canvas sizes.
 
     pictures: to compare on, None = rendered scenes. A bundle that fails is kept as `unverified_place(out)`, and `out`
-    is not touched. Errors: ValueError for a format whose packages are missing and a model that cannot be exported.
+    is not touched. Errors: ValueError, before any work, for a format whose packages are missing and an `out` that holds
+    something else than a bundle; ValueError for a model that cannot be exported.
     """
     config, out = config or ExportConfig(), Path(out)
+    require_packages(format)
+    require_replaceable(out)
     canvas_hw = _on_grid(config.canvas_hw or usual_canvas(model), model.config.preprocessing.pad_multiple)
     say(f"tracing {model.name} at {canvas_hw[0]}x{canvas_hw[1]}")
     traced = _traced(model, canvas_hw, config)
@@ -90,6 +103,28 @@ def export(
     waiting = unverified_place(out)
     write_folder_atomically(waiting, fill)
     return Exported(settle(waiting, out) if made[0].verified else waiting, made[0])
+
+
+def require_packages(format: str) -> None:
+    """Errors: ValueError for a format that there is not, and one whose packages are missing: writing takes minutes."""
+    if format not in _NEEDED:
+        raise ValueError(f"expected the format to be one of {', '.join(RUNTIMES)}, got {format!r}; change --format")
+    for package in _NEEDED[format]:
+        required(package, format)
+
+
+def require_replaceable(out: Path) -> None:
+    """Errors: ValueError where a bundle at `out` would take the place of something else, a run folder for example."""
+    for place in (out, unverified_place(out)):
+        if place.exists() and not is_bundle(place) and not _is_empty(place):
+            raise ValueError(
+                f"expected a new folder, an empty one or an earlier bundle, got {place}, which is something else and "
+                "would be lost; change --out"
+            )
+
+
+def _is_empty(place: Path) -> bool:
+    return place.is_dir() and next(place.iterdir(), None) is None
 
 
 def unverified_place(out: Path) -> Path:
@@ -129,10 +164,8 @@ def _write(traced: TracedDetector, folder: Path, format: Format) -> None:
         write_onnx(traced, folder / "model.onnx")
     elif format == "openvino":
         write_openvino(traced, folder / "model.xml")
-    elif format == "torch":
-        torch.export.save(traced.program, folder / "model.pt2")
     else:
-        raise ValueError(f"expected the format to be one of {', '.join(RUNTIMES)}, got {format!r}; change --format")
+        torch.export.save(traced.program, folder / "model.pt2")
 
 
 def _described(
