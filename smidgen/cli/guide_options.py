@@ -27,7 +27,7 @@ GuideScale = Annotated[
 ]
 GuideThreshold = Annotated[
     float | None,
-    typer.Option(help="Score of a map from which on a tile is looked at. [default: 0.1]", rich_help_panel=_PANEL),
+    typer.Option(help="Score of a map from which on a tile is looked at.", show_default="0.1", rich_help_panel=_PANEL),
 ]
 GuideShare = Annotated[
     float | None,

@@ -50,10 +50,10 @@ def predict(
     ],
     out: Annotated[str, typer.Option(help="Folder for pictures/ and predictions.json; a URL, too, with --engine.")],
     score: Annotated[
-        float | None, typer.Option(help="Lowest score to keep. [default: 0.3; an exported file's own]")
+        float | None, typer.Option(help="Lowest score to keep.", show_default="0.3; an exported file's own")
     ] = None,
     max_detections: Annotated[
-        int | None, typer.Option(help="Most detections per image. [default: 300; with --tile: all]")
+        int | None, typer.Option(help="Most detections per image.", show_default="300; with --tile: all")
     ] = None,
     batch_size: BatchSize = 1,
     device: Device = "auto",

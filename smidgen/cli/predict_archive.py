@@ -39,7 +39,8 @@ ShardImages = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="With --engine: images finished together. [default: 256; with --tile: 16]",
+        help="With --engine: images finished together.",
+        show_default="256; with --tile: 16",
         rich_help_panel=PANEL,
     ),
 ]

@@ -22,14 +22,16 @@ Tile = Annotated[
         metavar="PX",
         min=0,
         help="Look at overlapping tiles of this side; any size of image. 0: at whole images, also where an exported "
-        "file has a plan of its own. [default: that plan, or whole images]",
+        "file has a plan of its own.",
+        show_default="that plan, or whole images",
         rich_help_panel=_PANEL,
     ),
 ]
 Overlap = Annotated[
     str | None,
     typer.Option(
-        help="What tiles share: a share of the tile, or 200px. [default: the objects in training decide; else 0.2]",
+        help="What tiles share: a share of the tile, or 200px.",
+        show_default="the objects in training decide; else 0.2",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -37,7 +39,8 @@ Merge = Annotated[
     str | None,
     typer.Option(
         metavar="nms|soft|fusion|none",
-        help="What becomes of several detections of one object. [default: nms]",
+        help="What becomes of several detections of one object.",
+        show_default="nms",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -53,11 +56,13 @@ WholeImage = Annotated[
 Flips = Annotated[bool, typer.Option("--flips", help="Look at each tile mirrored, too.", rich_help_panel=_PANEL)]
 Scales = Annotated[
     str | None,
-    typer.Option(help="Factors of the model's input size, such as 1.0,1.5. [default: 1.0]", rich_help_panel=_PANEL),
+    typer.Option(
+        help="Factors of the model's input size, such as 1.0,1.5.", show_default="1.0", rich_help_panel=_PANEL
+    ),
 ]
 Memory = Annotated[
     str | None,
-    typer.Option(help="Most memory to take above the model. [default: 2GiB]", rich_help_panel=_PANEL),
+    typer.Option(help="Most memory to take above the model.", show_default="2GiB", rich_help_panel=_PANEL),
 ]
 Bands = Annotated[
     str | None,
