@@ -16,9 +16,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnxruntime  # type: ignore[import-untyped]
-from PIL import Image, ImageOps
+try:
+    import numpy as np
+    import onnxruntime  # type: ignore[import-untyped]
+    from PIL import Image, ImageOps
+except ModuleNotFoundError as missing:
+    if __name__ != "__main__":
+        raise
+    print(f"error: {missing}; pip install onnxruntime numpy pillow", file=sys.stderr)
+    sys.exit(2)
 
 Answer = tuple[np.ndarray, np.ndarray, np.ndarray]
 Span = tuple[int, float, float]
@@ -110,36 +116,58 @@ def cores(extent: int, side: int, overlap: float) -> list[Span]:
 def upright_rgb(picture: Image.Image) -> Image.Image:
     """The picture as EXIF turns it, in RGB; transparent pixels fade to black, 16-bit gray is scaled."""
     picture = ImageOps.exif_transpose(picture)
+    if picture.mode == "F":
+        raise ValueError("its pixels are 32-bit floats; convert it to 8 or 16 bits")
     if picture.mode.startswith("I"):
-        gray = np.round(np.asarray(picture).astype(np.float32) / 257).clip(0, 255).astype(np.uint8)
-        return Image.fromarray(gray).convert("RGB")
+        values = np.asarray(picture)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError("its values leave 0..65535; convert it to 8 or 16 bits")
+        return Image.fromarray(np.round(values.astype(np.float32) / 257).astype(np.uint8)).convert("RGB")
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         return Image.composite(picture.convert("RGB"), Image.new("RGB", picture.size), picture.getchannel("A"))
     return picture.convert("RGB")
 
 
+def answered(detector: Detector, file: Path, score: float | None) -> dict[str, Any]:
+    """What the JSON says of one image; one that cannot be read is reported, and has an "error"."""
+    try:
+        with Image.open(file) as picture:
+            return {"file": str(file), "detections": detector(picture, score)}
+    except Exception as error:  # decoders raise many things; the other images are to be answered
+        print(f"skipped: {file}: {error}", file=sys.stderr)
+        return {"file": str(file), "detections": [], "error": str(error)}
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file under another name first: what was there stays until the next one is complete."""
+    partial = file.with_name(f".partial-{file.name}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)
+
+
 def main() -> int:
-    """The command line."""
+    """The command line: 0, 1 where no image could be read, 2 where nothing could begin."""
     parser = argparse.ArgumentParser(description="Detect objects in images with the model file beside this program.")
     parser.add_argument("images", nargs="+", type=Path, help="image files")
-    parser.add_argument("--score", type=float, help="lowest score to keep (default: the bundle's)")
+    parser.add_argument("--score", type=float, help="lowest score to keep, 0 to 1 (default: the bundle's)")
     parser.add_argument("--out", type=Path, help="file for the JSON (default: standard output)")
     parser.add_argument("--threads", type=int, default=0, help="0 = all cores")
     arguments = parser.parse_args()
-    detector, records = Detector(Path(__file__).parent, arguments.threads), []
-    for file in arguments.images:
-        try:
-            with Image.open(file) as picture:
-                records.append({"file": str(file), "detections": detector(picture, arguments.score)})
-        except (OSError, SyntaxError, ValueError) as error:
-            print(f"skipped: {file}: {error}", file=sys.stderr)
-            records.append({"file": str(file), "detections": [], "error": str(error)})
+    if arguments.score is not None and not 0 <= arguments.score <= 1:
+        parser.error(f"expected a score in [0, 1], got {arguments.score}; change --score")
+    try:
+        if arguments.out is not None:
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        detector = Detector(Path(__file__).parent, arguments.threads)
+    except Exception as error:  # onnxruntime has its own kinds
+        parser.error(f"cannot begin: {error}")
+    records = [answered(detector, file, arguments.score) for file in arguments.images]
     text = json.dumps({"images": records})
     if arguments.out is None:
         print(text)
     else:
-        arguments.out.write_text(text, encoding="utf-8")
+        write_whole(arguments.out, text)
     return 0 if any("error" not in record for record in records) else 1
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,3 +80,45 @@ def test_unusual_pictures_become_rgb() -> None:
     deep = Image.fromarray(np.full((4, 4), 65535, dtype=np.uint16))
     assert runner.upright_rgb(deep).getpixel((0, 0)) == (255, 255, 255)
     assert runner.upright_rgb(Image.new("RGBA", (4, 4), (255, 0, 0, 0))).getpixel((0, 0)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"), [(np.full((4, 4), 0.5, np.float32), "floats"), (np.full((4, 4), 70000, np.int32), "65535")]
+)
+def test_pictures_that_the_library_refuses_are_refused(values: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        runner.upright_rgb(Image.fromarray(values))
+
+
+def test_one_image_too_many_pixels_costs_no_other_its_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("L", (100, 50)).save(tmp_path / "good.png")
+    Image.new("L", (300, 300)).save(tmp_path / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30_000)
+    made = detector()
+    monkeypatch.setattr(runner, "Detector", lambda folder, threads: made)
+    images = [str(tmp_path / name) for name in ("huge.png", "good.png")]
+    monkeypatch.setattr(sys, "argv", ["run.py", *images, "--out", str(tmp_path / "made" / "found.json")])
+    assert runner.main() == 0
+    huge, good = json.loads((tmp_path / "made" / "found.json").read_text())["images"]
+    assert "exceeds limit" in huge["error"] and "skipped" in capsys.readouterr().err
+    assert len(good["detections"]) == 1
+
+
+@pytest.mark.parametrize(("options", "message"), [(["--score", "30"], "--score"), ([], "cannot begin")])
+def test_what_cannot_begin_ends_in_words(
+    options: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["run.py", "a.png", *options])  # no bundle.json lies beside the runner here
+    with pytest.raises(SystemExit, match="2"):
+        runner.main()
+    assert message in capsys.readouterr().err
+
+
+def test_missing_packages_are_said(tmp_path: Path) -> None:
+    (tmp_path / "onnxruntime.py").write_text("import nothing_like_it")
+    (tmp_path / "run.py").write_bytes(Path(runner.__file__).read_bytes())
+    ended = subprocess.run([sys.executable, tmp_path / "run.py", "a.png"], capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr.strip() == "error: No module named 'nothing_like_it'; pip install onnxruntime numpy pillow"
