@@ -97,7 +97,7 @@ def measure_guide(
     tiles are reported, sees all. progress: called with the number of images detected on and of all. Raises ValueError
     as `GuidedTiles` and `GuideScores` do.
     """
-    judged_by = load_protocol(protocol)
+    judged_by, tiling = load_protocol(protocol), tiling.for_model(model)
     with evaluating(model):
         looking = GuidedTiles(model, guide, device_of(model))
         chosen = guide_scores(looking, choose_on, tiling)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, PREFIXES, TiffImageFile
 from torch import Tensor
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2"})
@@ -65,9 +65,11 @@ def read_image(
 
 
 def read_size_hw(path: Path | str) -> tuple[int, int]:
-    """(height, width) in pixels of the upright image, from the file's header only. Raises UnreadableImageError."""
+    """(height, width) in pixels of the upright image, from the file's header only. Raises UnreadableImageError, also
+    for an image that Pillow refuses to decode for its size, unless it is a TIFF: those can be read in windows.
+    """
     try:
-        with warnings.catch_warnings(), Image.open(path) as picture:
+        with warnings.catch_warnings(), _header(path) as picture:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             width, height = _stored_wh(picture)
             turned = _is_turned(picture)
@@ -76,6 +78,15 @@ def read_size_hw(path: Path | str) -> tuple[int, int]:
     except _DECODING_ERRORS as error:
         raise UnreadableImageError(path, _reason(path, error)) from error
     return (width, height) if turned else (height, width)
+
+
+def _header(path: Path | str) -> Image.Image:
+    with Path(path).open("rb") as file:
+        is_tiff = file.read(4) in PREFIXES
+    try:
+        return TiffImageFile(path) if is_tiff else Image.open(path)  # which refuses what is large
+    except SyntaxError as error:  # what Image.open makes of it
+        raise UnidentifiedImageError(str(error)) from error
 
 
 def _annotated_as_stored(picture: Image.Image, size_hw: tuple[int, int] | None) -> bool:

@@ -57,6 +57,24 @@ def test_the_header_states_the_size_of_the_upright_image(tmp_path: Path, suffix:
     assert read_size_hw(file) == (40, 20) == tuple(read_image(file).shape[1:])
 
 
+def test_the_size_of_a_huge_tiff_is_read_since_its_windows_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for suffix in ("tif", "png"):
+        Image.new("RGB", (40, 20)).save(tmp_path / f"a.{suffix}")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert read_size_hw(tmp_path / "a.tif") == (20, 40)
+    with pytest.raises(UnreadableImageError, match="decompression bomb"):
+        read_size_hw(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("content", [b"II*\0 no tiff", b"II*\0", b"MM\0*" + bytes(20)])
+def test_what_only_begins_as_a_tiff_has_no_size(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(UnreadableImageError, match=r"a\.tif"):
+        read_size_hw(tmp_path / "a.tif")
+
+
 def test_half_turns_apply_although_the_size_stays(tmp_path: Path) -> None:
     file = tmp_path / "upside_down.png"
     exif = Image.Exif()
