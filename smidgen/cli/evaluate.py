@@ -26,6 +26,7 @@ from smidgen.cli.tiling_options import (
     WholeImage,
     chosen_tiling,
 )
+from smidgen.cli.training_tiles import say_training_tiles
 
 if TYPE_CHECKING:
     from smidgen.evaluation import Evaluation
@@ -82,6 +83,8 @@ def evaluate(
         bands=bands,
         value_range=value_range,
     )
+    if tile is None and tiling is None:
+        say_training_tiles(run)
     by = chosen_guide(guide, guide_threshold, guide_share, tiled=tiling is not None)
     model = load_detector(run, where, optimized, compiled)
     looking = None if by is None else GuidedTiles(model, by, where)

@@ -36,6 +36,7 @@ from smidgen.cli.tiling_options import (
     WholeImage,
     chosen_tiling,
 )
+from smidgen.cli.training_tiles import say_training_tiles
 
 LEAST_SCORE = 0.3
 
@@ -108,6 +109,8 @@ def predict(
         bands=bands,
         value_range=value_range,
     )
+    if tile is None and tiling is None:
+        say_training_tiles(run)
     answers: dict[str, Any] = {
         "score": score if score is not None else bundle.score if bundle is not None else LEAST_SCORE,
         "max_detections": max_detections,
