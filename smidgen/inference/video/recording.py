@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from smidgen.inference.video.annotated_video import annotated_video
@@ -34,14 +35,15 @@ def record_video(
     """Each answer once it is written, with the counts so far; nothing is written for an answer that is not asked for.
 
     lines: the .jsonl file, which grows line by line. film: the annotated film, which is there when the answers end or
-    the caller stops.
+    the caller stops. Where not even a first answer comes, the files of an earlier run stay as they were.
     """
-    counts = VideoCounts()
+    counts, answers = VideoCounts(), iter(answers)
+    first = next(answers, None)
     lines.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as files:
-        stream = files.enter_context(lines.open("w", encoding="ascii"))
         video = files.enter_context(annotated_video(film)) if film else None
-        for answer in answers:
+        stream = files.enter_context(lines.open("w", encoding="ascii"))
+        for answer in chain([] if first is None else [first], answers):
             write_line(stream, frame_record(answer))
             if video is not None and isinstance(answer, FrameDetections):
                 video.add(answer)
