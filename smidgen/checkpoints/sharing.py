@@ -39,7 +39,8 @@ def save_pretrained(
 
     source: a model, or a run or checkpoint folder. evaluations: results for the card; None = those that
     `smidgen evaluate` left in the run folder. license: of the weights, an identifier of the hub. repository: where it
-    will be found, for the card's examples. A card that is already in `folder` is kept: people write in it.
+    will be found, for the card's examples. A card that is already in `folder`, or else in the checkpoint's folder, is
+    kept: people write in it.
     Raises ValueError for a source that is no checkpoint, OSError where the folder cannot be written.
     """
     folder = Path(folder)
@@ -112,8 +113,9 @@ def evaluations_of_run(run: Path) -> dict[str, dict[str, Any]]:
 
 
 def _copy(checkpoint: Path, folder: Path) -> None:
-    """The checkpoint's own two files, not read and written again."""
+    """The checkpoint's own two files, not read and written again, and its card unless `folder` has one."""
     read_description(checkpoint)
-    for name in (WEIGHTS_FILE, CONFIG_FILE):
+    with_card = (checkpoint / CARD_FILE).is_file() and not (folder / CARD_FILE).exists()
+    for name in (WEIGHTS_FILE, CONFIG_FILE, *([CARD_FILE] if with_card else [])):
         if (folder / name).resolve() != (checkpoint / name).resolve():
             write_atomically(folder / name, partial(shutil.copyfile, checkpoint / name))

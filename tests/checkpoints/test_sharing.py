@@ -129,6 +129,14 @@ def test_card_without_results(model: torch.nn.Module, tmp_path: Path) -> None:
     assert "7 in training" in model_card(description, {}) and "of 99 % at most 31.5 px" in model_card(description, {})
 
 
+def test_a_card_that_somebody_wrote_is_pushed(run: Path, tmp_path: Path) -> None:
+    folder = save_pretrained(run, tmp_path / "shared")
+    (folder / "README.md").write_text("mine")
+    api = FakeHub()
+    push_to_hub(folder, "somebody/cars", api=api)
+    assert api.repositories["somebody/cars"]["README.md"] == b"mine"
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
