@@ -99,7 +99,7 @@ def _detection(
             raise ValueError("expected tiling where a guide chooses tiles, got none; give tiling, too (--tile)")
         return WholeImages(settings, batch_size, device)
     if guide is not None:
-        GuidedTiles(model, guide, device)  # refuses a model without maps, before anything is begun
+        GuidedTiles(model, guide)  # refuses a model without maps, before anything is begun
     tiled = TiledSettings(
         tiling=tiling.for_model(model),
         score=score,
