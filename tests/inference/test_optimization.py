@@ -20,7 +20,7 @@ from smidgen.models import create_model
 from smidgen.nn.folded_batch_norm import BATCH_NORMS
 from smidgen.nn.merged_batch_norm import MergedBatchNorm
 from smidgen.nn.valid_cells import ValidBatchNorm
-from smidgen.structures import DenseOutput, DetectorOutput, ImageBatch
+from smidgen.structures import DenseOutput, DetectorOutput, ImageBatch, ObjectSizes
 from smidgen.tokens.cross_level_fusion import RepVGGBlock, TwoBranches
 
 TRANSFORMER = {"width": 32, "num_heads": 2, "feed_forward": 32, "encoder_layers": 1, "decoder_layers": 2}
@@ -37,6 +37,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 def detector(name: str) -> Any:
     """A small model, random also where it would start with constants."""
     model = create_model(name, num_classes=3, **FAMILIES[name]).eval()
+    model.object_sizes = ObjectSizes(count=7, median_px=8.0, percentile_99_px=31.5, largest_px=40.0)
     for part in model.modules():
         if isinstance(part, (*BATCH_NORMS, ValidBatchNorm, MergedBatchNorm)):
             part.running_mean.normal_(std=0.1)
@@ -72,7 +73,7 @@ def test_float32_answers_are_the_same(family: Any) -> None:
     for before, after in zip(family.detect(images, hw), fast.detect(images, hw), strict=True):
         torch.testing.assert_close(after.scores, before.scores, atol=1e-4, rtol=0)
     assert (fast.name, fast.config, fast.classes) == (family.name, family.config, family.classes)
-    assert fast.preprocessing == family.preprocessing
+    assert (fast.preprocessing, fast.object_sizes) == (family.preprocessing, family.object_sizes)
 
 
 def test_no_foldable_norm_is_left(family: Any) -> None:
