@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -25,15 +25,20 @@ def serve(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000, started: C
     One gray image is looked at before. started: told the address as soon as it can be asked. Raises ValueError where
     the address cannot be had.
     """
-    listening = listening_socket(host, port)
     shown_host = f"[{host}]" if ":" in host else host
-    # uvicorn raises the signal again once it has stopped; the caller has an answer to give and an exit code.
-    before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
-    try:
-        with listening:
-            app.state.answering.warm_up()
+    with listening_socket(host, port) as listening:
+        app.state.answering.warm_up()  # a signal that comes meanwhile ends the process as it would any other
+        with _signals_for_uvicorn():
             started(f"http://{shown_host}:{listening.getsockname()[1]}")
             http_server(app).run(sockets=[listening])
+
+
+@contextmanager
+def _signals_for_uvicorn() -> Iterator[None]:
+    """uvicorn raises a signal again once it has stopped; the caller has an answer to give and an exit code."""
+    before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -58,8 +63,16 @@ def listening_socket(host: str, port: int) -> socket.socket:
     try:
         listening = socket.create_server((host, port), family=family, backlog=512)
     except (OSError, OverflowError) as error:
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise ValueError(f"cannot listen at {host}:{port} ({reason}); change --host or --port") from error
+        raise ValueError(f"cannot listen at {host}:{port} ({_reason(error)}); change --host or --port") from error
     with suppress(OSError):
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
+
+
+def _reason(error: OSError | OverflowError) -> str:
+    """In the system's words, without what Python adds to them."""
+    if isinstance(error, OverflowError):
+        return str(error)
+    if error.errno is None or isinstance(error, socket.gaierror):  # whose numbers are its own
+        return error.strerror or str(error)
+    return os.strerror(error.errno)

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -24,7 +25,7 @@ from served_detector import ServedDetector, picture
 
 import smidgen
 from smidgen.serving import Limits, create_app
-from smidgen.serving.server import http_server, listening_socket
+from smidgen.serving.server import http_server, listening_socket, serve
 
 LIMITS = Limits(body_mib=0.5, body_seconds=0.3)
 
@@ -92,6 +93,26 @@ def test_port_in_use_is_said() -> None:
         pytest.raises(ValueError, match=r"cannot listen at 127\.0\.0\.1:\d+ .*change --host or --port"),
     ):
         listening_socket("127.0.0.1", taken.getsockname()[1])
+
+
+def test_a_host_that_nobody_knows_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "create_server", unknown)
+    with pytest.raises(ValueError, match=r"nowhere:8000 \(Name or service not known\)"):
+        listening_socket("nowhere", 8000)
+
+
+def test_interrupted_before_it_listens_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_app(ServedDetector(), limits=LIMITS)
+    monkeypatch.setattr(app.state.answering, "warm_up", lambda: signal.raise_signal(signal.SIGINT))
+
+    def never(url: str) -> None:
+        raise AssertionError(f"it answers at {url}")
+
+    with pytest.raises(KeyboardInterrupt):
+        serve(app, port=0, started=never)
 
 
 @pytest.mark.slow
