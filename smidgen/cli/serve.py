@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
-from smidgen.cli.detector import Optimized, load_detector
+from smidgen.cli.detector import Optimized, bundle_of, load_detector
 from smidgen.cli.failures import usage_error
 from smidgen.cli.options import AsJson, Device, Run, chosen_device
 from smidgen.cli.output import Result, say
 
+LEAST_SCORE = 0.3
 NEEDED = ("fastapi", "uvicorn", "python_multipart")
 
 
@@ -23,7 +24,10 @@ def serve(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 = one that is free.")] = 8000,
-    score: Annotated[float, typer.Option(help="Lowest score where a request names none.")] = 0.3,
+    score: Annotated[
+        float | None,
+        typer.Option(help="Lowest score where a request names none. [default: 0.3; an exported file's own]"),
+    ] = None,
     device: Device = "auto",
     optimized: Optimized = None,
     allow_urls: Annotated[bool, typer.Option("--allow-urls", help="Fetch images from public addresses.")] = False,
@@ -56,8 +60,11 @@ def serve(
         batch=batch,
         wait_ms=wait_ms,
     )
-    model = load_detector(run, chosen_device(device), optimized)
-    app = create_app(model, device=chosen_device(device), limits=limits, score=score, allow_urls=allow_urls)
+    bundle, where = bundle_of(run), chosen_device(device)
+    if score is None:
+        score = LEAST_SCORE if bundle is None else bundle.score
+    model = load_detector(run, where, optimized)
+    app = create_app(model, device=where, limits=limits, score=score, allow_urls=allow_urls)
     began = time.monotonic()
     answer(app, host=host, port=port, started=lambda url: say(f"serving {_name(run)} at {url} (Ctrl-C ends it)"))
     answered = int(app.state.answering.books.images.values[()])

@@ -97,6 +97,11 @@ def test_options_go_before_it(
     assert len(document["images"][0]["detections"]) == detections
 
 
+def test_a_full_answer_is_said(folder: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, err = predicted(capsys, folder, picture, "--out", tmp_path / "out", "--score", "0")
+    assert "the model answered with all the detections it can give in 3 looks" in err
+
+
 def test_archives_go_by_it_too(folder: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pyarrow")
     report, _ = predicted(capsys, folder, picture, "--out", tmp_path / "out", "--engine", "local")
@@ -119,3 +124,17 @@ def test_other_numbers_are_another_model(folder: Path) -> None:
     changed = weights_fingerprint(load_bundle(folder))
     write_bundle(replace(BUNDLE, classes=Classes(("car",), (3,))), folder)
     assert len({before, changed, weights_fingerprint(load_bundle(folder))}) == 3
+
+
+@pytest.mark.parametrize(("options", "expected"), [([], 0.15), (["--score", "0.4"], 0.4)])
+def test_a_server_starts_from_the_bundles_threshold(
+    options: list[str], expected: float, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fastapi")
+    pytest.importorskip("python_multipart")
+    server = pytest.importorskip("smidgen.serving.server")
+    served: list[Any] = []
+    monkeypatch.setattr(server, "serve", lambda app, **_: served.append(app))
+    assert main(["serve", str(folder), *options]) == 0
+    parameters = served[0].openapi()["paths"]["/predict"]["post"]["parameters"]
+    assert {one["name"]: one["schema"].get("default") for one in parameters}["score"] == expected
