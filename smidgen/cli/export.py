@@ -35,7 +35,7 @@ def export(
     ] = None,
     score: Annotated[float, typer.Option(help="Threshold that the bundle recommends.")] = 0.3,
     tile: Annotated[
-        int | None, typer.Option(help="Side of tiles for large images, in pixels; default: no tiles.")
+        int | None, typer.Option(min=1, help="Side of tiles for large images, in pixels; default: no tiles.")
     ] = None,
     overlap: Annotated[
         float | None,

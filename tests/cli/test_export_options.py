@@ -19,6 +19,7 @@ FOUND_NOTHING = Check(canvas_hw=(32, 32), images=1, pairs=0, missing=0, surplus=
     ("options", "message"),
     [
         (["--overlap", "0.2"], "expected --tile with --overlap"),
+        (["--tile", "0"], "--tile"),
         (["--data", "scenes"], "expected --format openvino-int8 with --data, got onnx"),
         (["--format", "openvino-int8"], "expected labeled images"),
         (["--format", "openvino-int8", "--data", "scenes", "--pictures", "a.png"], "expected no --pictures"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from smidgen.inference.video.annotated_video import annotated_video
@@ -38,12 +38,12 @@ def record_video(
     the caller stops. Where not even a first answer comes, the files of an earlier run stay as they were.
     """
     counts, answers = VideoCounts(), iter(answers)
-    first = next(answers, None)
+    answers = chain(list(islice(answers, 1)), answers)
     lines.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as files:
         video = files.enter_context(annotated_video(film)) if film else None
         stream = files.enter_context(lines.open("w", encoding="ascii"))
-        for answer in chain([] if first is None else [first], answers):
+        for answer in answers:
             write_line(stream, frame_record(answer))
             if video is not None and isinstance(answer, FrameDetections):
                 video.add(answer)
