@@ -24,6 +24,13 @@ class BundleConfig:
     preprocessing: Preprocessing
 
 
+@dataclass(frozen=True, slots=True)
+class BundleReadout:
+    """What tiled prediction asks a model's readout for: how many detections an answer can have."""
+
+    num_detections: int
+
+
 class BundleDetector(nn.Module):
     """A detector whose network is an exported file. It computes on the CPU and cannot be trained.
 
@@ -35,6 +42,7 @@ class BundleDetector(nn.Module):
         self.bundle, self.session, self.folder = bundle, session, folder
         self.name, self.classes, self.object_sizes = bundle.system, bundle.classes, bundle.object_sizes
         self.preprocessing, self.config = bundle.preprocessing, BundleConfig(bundle.preprocessing)
+        self.readout = BundleReadout(bundle.max_detections)
 
     def detect(self, images: ImageBatch, original_hw: Sequence[tuple[int, int]]) -> list[Detections]:
         """Best-scoring boxes of each image in pixels of the original image of size `original_hw`."""

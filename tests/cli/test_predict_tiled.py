@@ -68,6 +68,23 @@ def test_images_archives_and_frames_answer_alike(
     assert lines == [image["detections"] for image in plain["images"]]
 
 
+@pytest.mark.slow
+def test_tables_of_ray_are_those_of_one_process(
+    runs: dict[str, Path], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ray")
+    pandas = pytest.importorskip("pandas")
+    words, guided = [runs["query_det"], photos], ["--guide", "0.5", "--guide-threshold", "0", "--shard-images", "1"]
+    reports = {
+        engine: answer(capsys, *words, "--out", tmp_path / engine, "--engine", engine, *SETTINGS, *guided)[1]
+        for engine in ("local", "ray")
+    }
+    assert reports["ray"]["guide"] == reports["local"]["guide"] == {"tiles": 18, "looked_at": 18}
+    for table in ("images", "detections"):
+        local, ray = (pandas.read_parquet(tmp_path / engine / table).astype(str) for engine in reports)
+        assert len(local) and local.equals(ray)
+
+
 def test_other_tiles_do_not_go_on(
     runs: dict[str, Path], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
