@@ -7,18 +7,18 @@ from typing import Any
 
 from smidgen.structures.classes import Classes
 from smidgen.structures.detections import Detections
-from smidgen.structures.interchange.sorted_detections import labels_of, sorted_detections
+from smidgen.structures.interchange.sorted_detections import column, labels_of, sorted_detections
 
 
 def from_coco(results: Sequence[Mapping[str, Any]], classes: Classes, image_hw: tuple[int, int]) -> Detections:
-    """The results of one image. Raises ValueError for results of several images and for unknown categories."""
-    images = list(dict.fromkeys(result["image_id"] for result in results))
+    """The results of one image. Raises ValueError for those of several images, unknown categories and missing keys."""
+    images = list(dict.fromkeys(column(results, "image_id")))
     if len(images) > 1:
         raise ValueError(f"expected results of one image, got those of {len(images)}; group them by image_id first")
     return sorted_detections(
-        [corners(result["bbox"]) for result in results],
-        [result["score"] for result in results],
-        labels_of((result["category_id"] for result in results), classes),
+        [corners(box) for box in column(results, "bbox")],
+        column(results, "score"),
+        labels_of(column(results, "category_id"), classes),
         classes,
         image_hw,
         image_id=images[0] if images else 0,

@@ -9,6 +9,7 @@ from smidgen.structures.detections import Detections
 from smidgen.structures.interchange.sorted_detections import labels_of, size_of_image, sorted_detections
 
 CORNERS = ["x0", "y0", "x1", "y1"]
+NEEDED = ("image_id", "file", *CORNERS, "score", "category_id")
 
 
 def to_data_frame(detections: Detections) -> Any:
@@ -35,8 +36,12 @@ def to_data_frame(detections: Detections) -> Any:
 def from_data_frame(frame: Any, classes: Classes, image_hw: tuple[int, int] | None = None) -> Detections:
     """The rows of one image. image_hw: None = as the table says.
 
-    Raises ValueError for rows of several images, unknown categories, and a size that is neither given nor written.
+    Raises ValueError for missing columns, rows of several images, unknown categories, and a size that is neither given
+    nor written.
     """
+    missing = [name for name in NEEDED if name not in frame]
+    if missing:
+        raise ValueError(f"expected the columns {', '.join(NEEDED)}; {', '.join(missing)} not among {list(frame)}")
     images = frame["image_id"].unique().tolist()
     if len(images) > 1:
         raise ValueError(f"expected rows of one image, got those of {len(images)}; group the table by image_id first")

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from smidgen.structures.classes import Classes
 from smidgen.structures.detections import Detections
 from smidgen.structures.interchange.coco_results import corners
-from smidgen.structures.interchange.sorted_detections import labels_of, size_of_image, sorted_detections
+from smidgen.structures.interchange.sorted_detections import column, labels_of, size_of_image, sorted_detections
 
 Affine = Sequence[float]
 """(a, b, c, d, e, f, ...): x = a column + b row + c, y = d column + e row + f; rasterio's Affine is one."""
@@ -56,17 +56,18 @@ def from_feature_collection(
 ) -> Detections:
     """Detections of what `feature_collection` wrote, of a feature's pixels in "bbox". image_hw: None = as written.
 
-    Raises ValueError for a document without features, unknown categories and an unknown size of the image.
+    Raises ValueError for a document without features, features of another program, unknown categories and an unknown
+    size of the image.
     """
-    if document.get("type") != "FeatureCollection":
-        raise ValueError(f"expected a GeoJSON FeatureCollection, got type {document.get('type')!r}")
+    if document.get("type") != "FeatureCollection" or "features" not in document:
+        raise ValueError(f"expected a GeoJSON FeatureCollection with features, got type {document.get('type')!r}")
     image = document.get("image", {})
     written = (image["height"], image["width"]) if image else None
-    rows = [feature["properties"] for feature in document["features"]]
+    rows = [feature.get("properties") or {} for feature in document["features"]]
     return sorted_detections(
-        [corners(row["bbox"]) for row in rows],
-        [row["score"] for row in rows],
-        labels_of((row["category_id"] for row in rows), classes),
+        [corners(box) for box in column(rows, "bbox")],
+        column(rows, "score"),
+        labels_of(column(rows, "category_id"), classes),
         classes,
         size_of_image(image_hw, written),
         image_id=image.get("id", 0),

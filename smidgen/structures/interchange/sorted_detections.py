@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,6 +33,16 @@ def sorted_detections(
         class_names=classes.names,
         category_ids=classes.ids,
     )
+
+
+def column(rows: Sequence[Mapping[str, Any]], key: str) -> list[Any]:
+    """What every row says under `key`. Raises ValueError that names the first row without it."""
+    for number, row in enumerate(rows):
+        if key not in row:
+            raise ValueError(
+                f"expected {key!r} in every detection, got {', '.join(row) or 'nothing'} in number {number}"
+            )
+    return [row[key] for row in rows]
 
 
 def labels_of(category_ids: Iterable[int], classes: Classes) -> list[int]:

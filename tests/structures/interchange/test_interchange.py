@@ -131,6 +131,23 @@ def test_unknown_categories_are_named() -> None:
         Detections.from_coco(detections(9).to_coco(), Classes(("one",), (1,)), (120, 160))
 
 
+def test_what_is_missing_is_named() -> None:
+    rows = [{key: value for key, value in row.items() if key != "score"} for row in detections().to_coco()]
+    with pytest.raises(ValueError, match=r"expected 'score' in every detection, got .*bbox.* in number 0"):
+        Detections.from_coco(rows, CLASSES, (120, 160))
+    with pytest.raises(ValueError, match="with features"):
+        Detections.from_geojson({"type": "FeatureCollection"}, CLASSES)
+    foreign = {"type": "FeatureCollection", "features": [{"type": "Feature", "properties": None, "geometry": None}]}
+    with pytest.raises(ValueError, match="'bbox' in every detection, got nothing"):
+        Detections.from_geojson(foreign, CLASSES, (120, 160))
+
+
+def test_missing_columns_are_named() -> None:
+    pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match="; score not among"):
+        Detections.from_pandas(detections().to_pandas().drop(columns="score"), CLASSES)
+
+
 @pytest.mark.parametrize(("package", "method"), [("pandas", "to_pandas"), ("supervision", "to_supervision")])
 def test_missing_package_is_named(package: str, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
