@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smidgen.cli.detector import Compiled, Optimized, bundle_of, load_detector
+from smidgen.cli.failures import usage_error
 from smidgen.cli.guide_options import GuideScale, GuideShare, GuideThreshold, chosen_guide, say_looked_at
 from smidgen.cli.notes import Notes
 from smidgen.cli.options import AsJson, BatchSize, Data, Device, Run, chosen_device
@@ -87,6 +88,7 @@ def evaluate(
         say_training_tiles(run)
     by = chosen_guide(guide, guide_threshold, guide_share, tiled=tiling is not None)
     model = load_detector(run, where, optimized, compiled)
+    _need_a_place(run, out)
     looking = None if by is None else GuidedTiles(model, by, where)
     dataset = open_dataset(data, split)
     say(f"{dataset.layout}: {len(dataset)} images of {dataset.split}")
@@ -110,6 +112,12 @@ def evaluate(
     write_evaluation(found, folder)
     say(f"written to {folder}")
     return Result(found.to_json(), lambda console: console.print(found.renderable()))
+
+
+def _need_a_place(run: Path, out: Path | None) -> None:
+    """Raises ValueError where the default folder cannot be, or would hide a repository of the hub behind its name."""
+    if out is None and not run.is_dir():
+        raise usage_error(f"expected a folder for the figures, since {run} is none itself", "give --out")
 
 
 def write_evaluation(found: Evaluation, folder: Path) -> None:

@@ -11,7 +11,13 @@ AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout; everything else goes to stderr.")
 ]
 Data = Annotated[Path, typer.Option(help="Dataset: a folder whose layout is recognized, or a COCO json.")]
-Run = Annotated[Path, typer.Argument(help="Run folder or checkpoint folder.")]
+Run = Annotated[
+    Path,
+    typer.Argument(
+        help="Run folder, checkpoint folder, or owner/name of the Hugging Face hub; to predict, evaluate and serve, an "
+        "exported file's folder, too."
+    ),
+]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, mps.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch.")]
 

@@ -10,7 +10,7 @@ import torch
 from square_dataset import square_dataset
 
 from smidgen.__main__ import main
-from smidgen.checkpoints import save
+from smidgen.checkpoints import native, save
 from smidgen.cli.detector import load_detector
 from smidgen.export.bundle import BUNDLE_FILE
 from smidgen.inference import OptimizedDetector, optimization
@@ -74,6 +74,16 @@ def test_figures_say_how_the_model_was_optimized(
     assert written["fp32"]["settings"]["optimized"] == {"dtype": "fp32", "compile": None, "bucket_px": None}
     assert "model optimized: fp32" in said["fp32"] and "model optimized" not in said["as_trained"]
     assert written["fp32"]["metrics"] == pytest.approx(written["as_trained"]["metrics"], abs=1e-3)
+
+
+def test_figures_of_a_model_that_is_no_folder_need_one(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(native, "fetch", lambda repository: checkpoint)
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "somebody/squares", "--data", "data"]) == 2
+    assert "give --out" in capsys.readouterr().err
+    assert not (tmp_path / "somebody").exists()  # it would stand for the repository from then on
 
 
 @pytest.mark.slow
