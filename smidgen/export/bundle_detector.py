@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from smidgen.data.geometry import resize_pixels
 from smidgen.export.bundle import Bundle, Canvas, read_bundle
 from smidgen.export.sessions import Session, open_session
+from smidgen.inference.tiling import Tiling
 from smidgen.structures import Detections, ImageBatch, Preprocessing
 
 
@@ -53,6 +54,12 @@ class BundleDetector(nn.Module):
             self._detections([torch.from_numpy(values[index]) for values in answers], size_hw)
             for index, size_hw in enumerate(original_hw)
         ]
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """The bundle's plan, as `smidgen.predict(..., tiling=...)` takes it; None where images are seen whole."""
+        plan = self.bundle.tiling
+        return None if plan is None else Tiling(tile_px=plan.tile_px, overlap=plan.overlap)
 
     @property
     def weight_files(self) -> tuple[Path, ...]:

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import smidgen
 from smidgen.__main__ import main
 from smidgen.export import bundle_detector, load_bundle
 from smidgen.export.bundle import Bundle, Canvas, Tiling, write_bundle
+from smidgen.inference import predict
 from smidgen.inference.archives.weights_fingerprint import weights_fingerprint
 from smidgen.structures import Classes, Preprocessing
 
@@ -95,6 +97,13 @@ def test_options_go_before_it(
     told = document.get("tiling")
     assert (told and (told["tile_px"], told["overlap_px"])) == tiling
     assert len(document["images"][0]["detections"]) == detections
+
+
+def test_its_plan_in_python(folder: Path, picture: Path) -> None:
+    detector = load_bundle(folder)
+    assert detector.tiling == smidgen.Tiling(tile_px=64, overlap=0.25)
+    counts = [len(next(predict(detector, picture, score=0.15, tiling=tiling))) for tiling in (None, detector.tiling)]
+    assert counts == [1, 3]
 
 
 def test_a_full_answer_is_said(folder: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
