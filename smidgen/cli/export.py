@@ -24,27 +24,27 @@ def export(
     format: Annotated[str, typer.Option(help="onnx, openvino, openvino-int8 or torch (torch.export).")] = "onnx",
     size: Annotated[
         str | None,
-        typer.Option(metavar="HEIGHTxWIDTH", help="Of the example canvas; default: the model's usual input."),
+        typer.Option(metavar="HEIGHTxWIDTH", help="Of the example canvas.", show_default="the model's usual input"),
     ] = None,
     fixed_size: Annotated[bool, typer.Option("--fixed-size", help="Take canvases of this size only.")] = False,
     sampling: Annotated[
         str, typer.Option(help="How deformable attention reads: grid, or gather where GridSample is miscompiled.")
     ] = "grid",
     max_detections: Annotated[
-        int | None, typer.Option(min=1, help="Rows of the answer; default: as many as the model gives.")
+        int | None, typer.Option(min=1, help="Rows of the answer.", show_default="as many as the model gives")
     ] = None,
     score: Annotated[float, typer.Option(help="Threshold that the bundle recommends.")] = 0.3,
     tile: Annotated[
-        int | None, typer.Option(min=1, help="Side of tiles for large images, in pixels; default: no tiles.")
+        int | None, typer.Option(min=1, help="Side of tiles for large images, in pixels.", show_default="no tiles")
     ] = None,
     overlap: Annotated[
         float | None,
         typer.Option(
-            help="Share of a tile's side that neighbors have in common. [default: the objects in training decide]"
+            help="Share of a tile's side that neighbors have in common.", show_default="by the objects in training"
         ),
     ] = None,
     pictures: Annotated[
-        list[Path] | None, typer.Option(help="Pictures to compare on; default: rendered scenes (repeatable).")
+        list[Path] | None, typer.Option(help="Pictures to compare on (repeatable).", show_default="rendered scenes")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Dataset of an int8 export: train calibrates, val judges.")] = None,
     calibration_images: Annotated[int, typer.Option(min=1, help="Images that an int8 export is calibrated on.")] = 60,
