@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from smidgen.data.geometry import resize_pixels
 from smidgen.export.bundle import Bundle, Canvas, read_bundle
 from smidgen.export.sessions import Session, open_session
 from smidgen.inference.tiling import Tiling
+from smidgen.nn.inference_only import refuse_to_be_saved
 from smidgen.structures import Detections, ImageBatch, Preprocessing
 
 
@@ -42,8 +43,10 @@ class BundleDetector(nn.Module):
         super().__init__()
         self.bundle, self.session, self.folder = bundle, session, folder
         self.name, self.classes, self.object_sizes = bundle.system, bundle.classes, bundle.object_sizes
-        self.preprocessing, self.config = bundle.preprocessing, BundleConfig(bundle.preprocessing)
+        self.preprocessing = fitting(bundle.preprocessing, bundle.canvas)
+        self.config = BundleConfig(self.preprocessing)
         self.readout = BundleReadout(bundle.max_detections)
+        self.register_state_dict_pre_hook(refuse_to_be_saved)
 
     def detect(self, images: ImageBatch, original_hw: Sequence[tuple[int, int]]) -> list[Detections]:
         """Best-scoring boxes of each image in pixels of the original image of size `original_hw`."""
@@ -89,6 +92,18 @@ def load_bundle(path: Path | str) -> BundleDetector:
     bundle, path = read_bundle(path), Path(path)
     folder = (path if path.is_dir() else path.parent).absolute()
     return BundleDetector(bundle, open_session(folder / bundle.file, bundle.runtime), folder).eval()
+
+
+def fitting(preprocessing: Preprocessing, canvas: Canvas) -> Preprocessing:
+    """The rule by which images are resized to a fixed canvas at once; those of the other orientation than the canvas
+    are shrunk by `on_canvas` afterwards. What is resized twice is blurred.
+    """
+    if canvas.fixed_hw is None:
+        return preprocessing
+    short, long = sorted(canvas.fixed_hw)
+    return replace(
+        preprocessing, short_side=min(preprocessing.short_side, short), long_side=min(preprocessing.long_side, long)
+    )
 
 
 def on_canvas(images: ImageBatch, canvas: Canvas) -> ImageBatch:

@@ -40,7 +40,8 @@ class Detecting:
         self._model: Any = model.to(device).eval()
         self._device = device
         self._preprocessing = model_preprocessing(model)
-        self._readout = getattr(model, "readout", None) or getattr(getattr(model, "detector", None), "readout", None)
+        readout = getattr(model, "readout", None) or getattr(getattr(model, "detector", None), "readout", None)
+        self._readout = readout if callable(readout) else None  # an exported file's only tells how much it can answer
 
     def question(self, pixels: UInt8[Tensor, "3 H W"], file: str = "") -> Question:
         """An image resized to what the network takes."""
@@ -66,7 +67,7 @@ class Detecting:
     def _detected(
         self, images: ImageBatch, original_hw: list[tuple[int, int]]
     ) -> tuple[list[Detections], list[SalienceMap | None]]:
-        if self._readout is None:  # a detector of somebody's own: nothing is known of its output
+        if self._readout is None:  # an exported file, or a detector of somebody's own: its output is not known
             return self._model.detect(images, original_hw), [None] * len(original_hw)
         output = self._model(images)
         found = self._readout(output, original_hw, self._model.classes)

@@ -147,3 +147,40 @@ def test_a_server_starts_from_the_bundles_threshold(
     assert main(["serve", str(folder), *options]) == 0
     parameters = served[0].openapi()["paths"]["/predict"]["post"]["parameters"]
     assert {one["name"]: one["schema"].get("default") for one in parameters}["score"] == expected
+
+
+def test_a_server_answers_with_it(folder: Path, picture: Path) -> None:
+    pytest.importorskip("fastapi")
+    pytest.importorskip("python_multipart")
+    client = pytest.importorskip("starlette.testclient")
+    from smidgen.serving import create_app
+
+    app = create_app(load_bundle(folder), score=0.15)
+    app.state.answering.warm_up()
+    with client.TestClient(app) as asking:
+        answer = asking.post("/predict?salience=1", content=picture.read_bytes(), headers={"content-type": "image/png"})
+    (image,) = answer.json()["images"]
+    assert [round(one["score"], 6) for one in image["detections"]] == [0.2]
+    assert image["salience"] is None
+
+
+def test_its_state_is_no_checkpoint(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"expected a model as it was trained, got .*BundleDetector"):
+        smidgen.save_pretrained(load_bundle(folder), tmp_path / "shared")
+
+
+def test_images_are_resized_once_for_a_fixed_canvas(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As run.py does it: what is resized twice is blurred, and found with other scores."""
+    write_bundle(replace(BUNDLE, canvas=Canvas(least_hw=(48, 64), fixed_hw=(48, 64))), folder)
+    pixels = (np.arange(100 * 120 * 3) % 251).astype(np.uint8).reshape(100, 120, 3)
+    seen: list[np.ndarray] = []
+
+    def looking(canvas: np.ndarray, sizes_hw: np.ndarray) -> tuple[np.ndarray, ...]:
+        seen.append(canvas[0, :, : sizes_hw[0, 0], : sizes_hw[0, 1]])
+        return middle_of_each(canvas, sizes_hw)
+
+    monkeypatch.setattr(bundle_detector, "open_session", lambda file, runtime: looking)
+    Image.fromarray(pixels).save(folder / "stripes.png")
+    list(predict(load_bundle(folder), folder / "stripes.png"))
+    once = Image.fromarray(pixels).resize((57, 48), Image.Resampling.BILINEAR)
+    assert np.abs(seen[0].astype(int) - np.asarray(once).transpose(2, 0, 1)).max() <= 1
