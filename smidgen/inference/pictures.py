@@ -25,12 +25,15 @@ def picture_path(file: Path, root: Path, folder: Path) -> Path:
     return folder / relative
 
 
-def write_picture(detections: Detections, path: Path, *, insets: int = 0, pixels: PixelRules | None = None) -> None:
+def write_picture(
+    detections: Detections, path: Path | str, *, insets: int = 0, pixels: PixelRules | None = None
+) -> None:
     """Draw an image's detections and put the picture at `path`, atomically.
 
     What is larger than 4096 px a side is drawn small, with insets where most was found. pixels: how rasters are
     shown.
     """
+    path = Path(path)
     if max(detections.image_hw) > LARGEST_SIDE_DRAWN:
         with open_windows(Path(detections.file), pixels) as reader:
             picture = draw_large(reader, detections, insets=insets or None)

@@ -60,7 +60,7 @@ def detect_arrays(
 ) -> list[Detections]:
     """Detections of RGB images, H x W x 3 each, in pixels of each, as one batch."""
     preprocessing = model_preprocessing(model)
-    pixels = [torch.from_numpy(np.ascontiguousarray(image[..., :3])).permute(2, 0, 1) for image in images]
+    pixels = [torch.from_numpy(np.array(image[..., :3], order="C")).permute(2, 0, 1) for image in images]
     sizes = [(int(one.shape[1]), int(one.shape[2])) for one in pixels]
     resized = [resize_pixels(one, preprocessing.resized_hw(*size)) for one, size in zip(pixels, sizes, strict=True)]
     batch = ImageBatch.collate(resized, preprocessing.pad_multiple).to(device)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import smidgen
-from smidgen.inference.sahi_adapter import sahi_detection_model
+from smidgen.inference.sahi_adapter import detect_arrays, sahi_detection_model
 
 
 def boxes_of(result: Any) -> list[list[float]]:
@@ -50,6 +50,13 @@ def test_slices_are_put_back_in_place(bright_spot: Any, batch_size: int, tmp_pat
     assert boxes_of(found) == [[80.0, 72.0, 96.0, 80.0]]
     if batch_size == 4:
         assert bright_spot.batch_sizes == [4]
+
+
+def test_pixels_that_cannot_be_written_to_are_no_worry(bright_spot: Any, recwarn: pytest.WarningsRecorder) -> None:
+    pixels = np.zeros((64, 64, 3), dtype=np.uint8)
+    pixels.flags.writeable = False
+    detect_arrays(bright_spot, [pixels])
+    assert not recwarn.list
 
 
 def test_without_sahi_the_extra_is_named(bright_spot: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,6 @@ def test_equal_base_names_get_different_places(tmp_path: Path) -> None:
 def test_a_picture_is_written_where_it_should_be(tmp_path: Path) -> None:
     file = write_spot(tmp_path / os.fsdecode(b"caf\xe9.png"))
     place = picture_path(file, tmp_path, tmp_path / "out")
-    write_picture(replace(FOUND, file=str(file)), place)
+    write_picture(replace(FOUND, file=str(file)), str(place))
     with Image.open(place) as picture:
         assert picture.size[0] == 640
