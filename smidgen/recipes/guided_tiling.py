@@ -3,9 +3,16 @@
     smidgen synth scenes --count 400 --val-count 100 --size 128x128 --objects 6-24 --density 3-12 --classes car
     smidgen train query_det_nano --recipe small_budget.scenes --data scenes --out RUN \
         --set "data.augmentation.short_sides=[80,96,128]"
-    smidgen synth sparse --count 8 --val-count 14 --size 2048x2048 --objects 12-24 --density 4-14 --classes car
-    python -m smidgen.recipes.guided_tiling RUN --data sparse --out DIR [--tile 256] [--overlap 0.2] [--scale 0.25]
+    smidgen synth reduced --count 800 --val-count 60 --size 256x256 --objects 12-24 --density 1-5 --seed 11 \
+        --classes car
+    smidgen train query_det_nano --recipe small_budget.scenes --data reduced --init RUN/best --out GUIDE --epochs 6 \
+        --set "data.augmentation.short_sides=[112,128,144]" --set data.augmentation.long_side=144
+    smidgen synth sparse --count 40 --val-count 40 --size 2048x2048 --objects 12-24 --density 4-14 --seed 7 \
+        --classes car
+    python -m smidgen.recipes.guided_tiling RUN --guide-model GUIDE --data sparse --out DIR --scale 0.5 --block 512 \
+        --seen-at 256 --recalls 0.95 0.99 0.995 1.0 --detect-on 20
 
+The guide is taught with scenes at half their size, which is how it sees them from afar.
 The thresholds are chosen on one split (--choose-on) for the recalls asked for, and everything is measured on the other.
 --seen-at is the side at which the model sees a tile, its own by default; with the tile's side nothing is resized.
 Writes guided_tiling.json and guided_tiling.png.
