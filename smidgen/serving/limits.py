@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
+
+from PIL import Image
 
 MEBIBYTE = 2**20
 MEGAPIXEL = 10**6
@@ -35,13 +38,25 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name not in ("formats", "wait_ms") and not value > 0:
-                raise ValueError(f"expected a limit above 0, got {value}; change --{field.name.replace('_', '-')}")
+            if field.name not in ("formats", "wait_ms") and not 0 < value < math.inf:
+                raise ValueError(
+                    f"expected a limit above 0 that is a number, got {value}; change --{field.name.replace('_', '-')}"
+                )
         if not self.wait_ms >= 0:
             raise ValueError(f"expected at least 0 ms to wait for a batch, got {self.wait_ms}; change --wait-ms")
         if self.parts > self.images:
             raise ValueError(
                 f"expected room for the {self.parts} images of one request, got {self.images}; raise --images"
+            )
+
+        self._check_pixels()
+
+    def _check_pixels(self) -> None:
+        refused = Image.MAX_IMAGE_PIXELS and 2 * Image.MAX_IMAGE_PIXELS  # Pillow warns from once as many on
+        if refused and self.pixels > refused:
+            raise ValueError(
+                f"expected at most {refused / MEGAPIXEL:.0f} megapixels, since Pillow decodes no more, got "
+                f"{self.megapixels:g}; change --megapixels, or PIL.Image.MAX_IMAGE_PIXELS in Python"
             )
 
     @property

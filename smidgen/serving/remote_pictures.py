@@ -8,10 +8,12 @@ cannot change it.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ipaddress
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit
@@ -77,13 +79,20 @@ def _get(parts: SplitResult, address: str, port: int, limits: Limits) -> bytes:
     until = time.monotonic() + SECONDS
     connection = http.client.HTTPConnection(str(parts.hostname), port, timeout=SECONDS)
     connection.sock = _connected(parts, address, port)
+    # The sockets' own timeout is for each byte: a server that sends one now and then would hold the thread for days.
+    cutting = threading.Timer(SECONDS, _cut, (connection.sock,))
+    cutting.daemon = True
+    cutting.start()
     try:
+        if isinstance(connection.sock, ssl.SSLSocket):
+            connection.sock.do_handshake()
         connection.request("GET", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
         response = connection.getresponse()
         if response.status != 200:
             raise http.client.HTTPException(f"status {response.status}; redirects are not followed")
         return _limited(response, until, limits)
     finally:
+        cutting.cancel()
         connection.close()
 
 
@@ -92,10 +101,17 @@ def _connected(parts: SplitResult, address: str, port: int) -> socket.socket:
     if parts.scheme == "http":
         return plain
     try:
-        return ssl.create_default_context().wrap_socket(plain, server_hostname=parts.hostname)
+        context = ssl.create_default_context()
+        return context.wrap_socket(plain, server_hostname=parts.hostname, do_handshake_on_connect=False)
     except OSError:
         plain.close()
         raise
+
+
+def _cut(connected: socket.socket) -> None:
+    """End a connection from another thread: whoever reads from it sees the end."""
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(connected, socket.SHUT_RDWR)
 
 
 def _limited(response: http.client.HTTPResponse, until: float, limits: Limits) -> bytes:
@@ -104,6 +120,6 @@ def _limited(response: http.client.HTTPResponse, until: float, limits: Limits) -
         content += chunk
         if len(content) > limits.body_bytes:
             raise too_long(limits)
-        if time.monotonic() > until:
-            raise TimeoutError(f"not complete after {SECONDS:g} s")
+    if time.monotonic() > until:
+        raise TimeoutError(f"not complete after {SECONDS:g} s")
     return bytes(content)

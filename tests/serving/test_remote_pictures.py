@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -10,6 +12,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 
+from smidgen.serving import remote_pictures
 from smidgen.serving.limits import Limits
 from smidgen.serving.refusals import Refusal
 from smidgen.serving.remote_pictures import fetch, is_public
@@ -19,11 +22,22 @@ LIMITS = Limits(body_mib=0.001)
 
 class Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        if self.path.startswith("/drip"):
+            self.drip(b"HTTP/1.0 200 OK\r\n" + (b"\r\n" if self.path == "/drip-body" else b"X-Slow: "))
+            return
         status = {"/picture?size=1": 200, "/long": 200, "/away": 302}.get(self.path, 404)
         self.send_response(status)
         self.send_header("Location", "http://127.0.0.1/")
         self.end_headers()
         self.wfile.write(b"picture" if self.path != "/long" else bytes(5000))
+
+    def drip(self, beginning: bytes) -> None:
+        """A byte now and then, for two seconds at most."""
+        self.wfile.write(beginning)
+        with contextlib.suppress(OSError):
+            for _ in range(40):
+                self.wfile.write(b"a")
+                time.sleep(0.05)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -80,6 +94,17 @@ def test_what_is_no_answer(address: str, path: str, status: int) -> None:
     with pytest.raises(Refusal) as caught:
         fetch(address + path, LIMITS, is_allowed=lambda ip, port: True)
     assert caught.value.status == status
+
+
+@pytest.mark.parametrize("path", ["/drip-headers", "/drip-body"])
+def test_who_sends_a_byte_now_and_then_is_not_waited_for(
+    address: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_pictures, "SECONDS", 0.3)
+    began = time.monotonic()
+    with pytest.raises(Refusal, match="cannot be fetched"):
+        fetch(address + path, LIMITS, is_allowed=lambda ip, port: True)
+    assert time.monotonic() - began < 1.5
 
 
 def test_nobody_there() -> None:
