@@ -42,12 +42,14 @@ def export_int8(
         return plain
     say(f"quantizing on {len(pictures)} images")
     waiting = unverified_place(out)
-    bundle = quantize(plain.folder, pictures, waiting)
-    measured = _measured(plain.folder, waiting, judged) | {"calibration_images": len(pictures)}
+    try:
+        bundle = quantize(plain.folder, pictures, waiting)
+        measured = _measured(plain.folder, waiting, judged) | {"calibration_images": len(pictures)}
+    finally:
+        shutil.rmtree(plain.folder)
     lost = measured["AP_fp32"] - measured["AP_int8"]
     bundle = replace(bundle, measured=measured, verified=lost <= most_ap_lost)
     write_bundle(bundle, waiting)
-    shutil.rmtree(plain.folder)
     return Exported(settle(waiting, out) if bundle.verified else waiting, bundle)
 
 
