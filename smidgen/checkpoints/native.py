@@ -88,10 +88,18 @@ def checkpoint_folder(path: Path | str) -> Path:
         if (folder / CONFIG_FILE).is_file() and (folder / WEIGHTS_FILE).is_file():
             return folder
     found = ", ".join(sorted(item.name for item in start.iterdir())[:8]) or "nothing" if start.is_dir() else "no folder"
-    hint = "convert official releases with `smidgen convert`" if path.suffix in (".pth", ".pt") else "check the path"
     raise ValueError(
-        f"expected a checkpoint ({CONFIG_FILE} and {WEIGHTS_FILE}) or a run folder at {path}, found {found}; {hint}"
+        f"expected a checkpoint ({CONFIG_FILE} and {WEIGHTS_FILE}) or a run folder at {path}, found {found}; "
+        f"{_hint(path, start)}"
     )
+
+
+def _hint(path: Path, folder: Path) -> str:
+    if path.suffix in (".pth", ".pt"):
+        return "convert official releases with `smidgen convert`"
+    if (folder / "bundle.json").is_file():  # of smidgen.export, which this folder does not know
+        return "an exported file can predict, evaluate and serve; in Python smidgen.export.load_bundle opens it"
+    return "check the path"
 
 
 def read_description(folder: Path) -> dict[str, Any]:

@@ -238,3 +238,9 @@ def test_a_checkpoint_of_another_system_is_refused(tmp_path: Path) -> None:
     save_file({"other.weight": torch.zeros(3)}, tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match=r"nothing of .* fits head"):
         initialize(model(), tmp_path)
+
+
+def test_an_exported_file_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "bundle.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"smidgen\.export\.load_bundle"):
+        load(tmp_path)
