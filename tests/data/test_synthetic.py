@@ -78,7 +78,8 @@ def test_a_rendered_object_fills_its_box_and_nothing_else(
     x0, y0, x1, y1 = patch.box_xyxy
     assert (columns.min() + patch.x, rows.min() + patch.y) == (math.floor(x0), math.floor(y0))
     assert (columns.max() + 1 + patch.x, rows.max() + 1 + patch.y) == (math.ceil(x1), math.ceil(y1))
-    assert 0.3 < patch.coverage.sum() / ((x1 - x0) * (y1 - y0)) <= 1.0
+    # A bus that stands aslant fills a third of its box, and less where that is two pixels.
+    assert 0.25 < patch.coverage.sum() / ((x1 - x0) * (y1 - y0)) <= 1.0
     outline = outline_px(sprite, pose, scale)
     assert np.abs(np.concatenate([outline.min(0), outline.max(0)]) - patch.box_xyxy).max() < 0.6 + 0.03 * side
 

@@ -111,8 +111,12 @@ def test_interrupted_before_it_listens_it_ends(monkeypatch: pytest.MonkeyPatch) 
     def never(url: str) -> None:
         raise AssertionError(f"it answers at {url}")
 
-    with pytest.raises(KeyboardInterrupt):
-        serve(app, port=0, started=never)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # programs in the background may ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            serve(app, port=0, started=never)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.slow
