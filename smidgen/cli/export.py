@@ -127,6 +127,8 @@ def _show(console: Console, made: Exported) -> None:
 def _verdict(bundle: Bundle) -> str:
     if bundle.verified:
         return "verified"
+    if bundle.precision == "int8":
+        return "not verified: it loses more AP than --most-ap-lost allows, or there was none to lose. Kept"
     if bundle.checks and not any(check.pairs + check.missing + check.surplus for check in bundle.checks):
         return "not verified: the model finds nothing in these pictures; give others with --pictures. Kept"
     return "NOT the model's detections; kept for a look at"

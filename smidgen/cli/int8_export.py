@@ -23,8 +23,9 @@ def export_int8(
     measured_images: int,
     most_ap_lost: float,
 ) -> Exported:
-    """Export in float32, verify, quantize, and measure both files. The int8 bundle counts as verified if it loses at
-    most `most_ap_lost` of AP; the float one is not kept, unless it already differs from the model.
+    """Export in float32, verify, quantize, and measure both files. The int8 bundle counts as verified if the float one
+    finds something and it loses at most `most_ap_lost` of that AP; the float one is not kept, unless it already differs
+    from the model.
     """
     from smidgen.data import open_dataset, read_image
     from smidgen.export import Exported, export, quantize, unverified_place
@@ -47,10 +48,14 @@ def export_int8(
         measured = _measured(plain.folder, waiting, judged) | {"calibration_images": len(pictures)}
     finally:
         shutil.rmtree(plain.folder)
-    lost = measured["AP_fp32"] - measured["AP_int8"]
-    bundle = replace(bundle, measured=measured, verified=lost <= most_ap_lost)
+    bundle = replace(bundle, measured=measured, verified=_loses_little(measured, most_ap_lost))
     write_bundle(bundle, waiting)
     return Exported(settle(waiting, out) if bundle.verified else waiting, bundle)
+
+
+def _loses_little(measured: dict[str, Any], most_ap_lost: float) -> bool:
+    """Who finds nothing has nothing to lose, and cannot be judged."""
+    return bool(measured["AP_fp32"] > 0 and measured["AP_fp32"] - measured["AP_int8"] <= most_ap_lost)
 
 
 def _measured(plain: Path, small: Path, judged: DetectionDataset) -> dict[str, Any]:

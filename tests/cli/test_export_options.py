@@ -45,4 +45,5 @@ def test_nothing_to_compare_is_no_difference() -> None:
     )
     assert "--pictures" in _verdict(bundle)
     assert "NOT the model" in _verdict(replace(bundle, checks=(replace(FOUND_NOTHING, missing=1),)))
+    assert "--most-ap-lost" in _verdict(replace(bundle, precision="int8"))
     assert _verdict(replace(bundle, verified=True)) == "verified"

@@ -42,8 +42,8 @@ def without_a_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(smidgen.export, "quantize", lambda _, pictures, out: written(out))
 
 
-def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ap_int8: float) -> Exported:
-    measured = {"AP_fp32": 0.3, "AP_int8": ap_int8}
+def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ap_int8: float, ap_fp32: float = 0.3) -> Exported:
+    measured = {"AP_fp32": ap_fp32, "AP_int8": ap_int8}
     monkeypatch.setattr(int8_export, "_measured", lambda *_: measured)
     data = square_dataset(tmp_path / "data")
     shutil.copytree(data / "val", data / "train")
@@ -63,6 +63,12 @@ def test_it_stays_unverified_where_it_loses_much(
 ) -> None:
     made = exported(tmp_path, monkeypatch, 0.2)
     assert (made.folder, made.bundle.verified) == (tmp_path / "small-unverified", False)
+
+
+def test_who_finds_nothing_cannot_be_judged(
+    without_a_runtime: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not exported(tmp_path, monkeypatch, ap_int8=0.0, ap_fp32=0.0).bundle.verified
 
 
 def test_what_fails_leaves_no_float_file(
