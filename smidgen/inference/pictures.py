@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from PIL import Image
 
 from smidgen.checkpoints.atomic_write import write_atomically
 from smidgen.data import read_image
-from smidgen.data.windows import PixelRules, open_windows
+from smidgen.data.windows import DecodedImage, PixelRules, WindowReader, open_windows
 from smidgen.inference.drawing import draw_detections
 from smidgen.inference.large_pictures import LARGEST_SIDE_DRAWN, draw_large
 from smidgen.structures import Detections
@@ -30,15 +32,29 @@ def write_picture(
 ) -> None:
     """Draw an image's detections and put the picture at `path`, atomically.
 
-    What is larger than 4096 px a side is drawn small, with insets where most was found. pixels: how rasters are
-    shown.
+    What is larger than 4096 px a side is drawn small, with insets where most was found. pixels: how rasters were
+    shown to the model; None where it saw the image as Pillow decodes it. Raises UnreadableImageError.
     """
     path = Path(path)
-    if max(detections.image_hw) > LARGEST_SIDE_DRAWN:
-        with open_windows(Path(detections.file), pixels) as reader:
+    with _as_the_model_saw_it(Path(detections.file), pixels) as reader:
+        if max(detections.image_hw) > LARGEST_SIDE_DRAWN:
             picture = draw_large(reader, detections, insets=insets or None)
-    else:
-        shown = read_image(detections.file).permute(1, 2, 0).numpy()
-        picture = draw_detections(Image.fromarray(np.ascontiguousarray(shown)), detections, insets=insets)
+        else:
+            picture = draw_detections(_whole(reader), detections, insets=insets)
     kind = "PNG" if path.suffix.lower() == ".png" else "JPEG"
     write_atomically(path, lambda partial: picture.save(partial, format=kind, quality=92))
+
+
+def _as_the_model_saw_it(file: Path, pixels: PixelRules | None) -> AbstractContextManager[WindowReader]:
+    """Pillow decodes few of the rasters that have windows (not five bands, 16 bits in color, or floats)."""
+    if pixels is None:
+        return nullcontext(DecodedImage(read_image(file)))
+    return open_windows(file, pixels, most_bytes=sys.maxsize)  # what was not too large to be looked at
+
+
+def _whole(reader: WindowReader) -> Image.Image:
+    height, width = reader.size_hw
+    pixels = reader.read((0, 0, width, height))
+    if pixels is None:  # no data
+        return Image.new("RGB", (width, height))
+    return Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))

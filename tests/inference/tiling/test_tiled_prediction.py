@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -170,3 +171,25 @@ def test_a_large_picture_is_small_and_shows_where_its_insets_lie(tmp_path, size_
     monkeypatch.setattr("smidgen.inference.pictures.LARGEST_SIDE_DRAWN", 50)
     write_picture(found, tmp_path / "out" / "a.png", pixels=PixelRules())
     assert Image.open(tmp_path / "out" / "a.png").size == picture.size
+
+
+def test_a_picture_shows_a_raster_as_the_model_saw_it(tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    values = np.full((5, 60, 80), 200, dtype=np.int16)  # which Pillow cannot decode
+    values[1:] *= np.arange(2, 6, dtype=np.int16)[:, None, None]
+    file, out = tmp_path / "a.tif", tmp_path / "out" / "a.tif.png"
+    with rasterio.open(file, "w", driver="GTiff", count=5, height=60, width=80, dtype="int16") as raster:
+        raster.write(values)
+    rules = PixelRules(bands=(5, 4, 2), value_range=(0.0, 2000.0))
+    (found,) = predict(BrightBlobs(64), file, tiling=replace(TILING, pixels=rules), score=1.0)
+    write_picture(found, out, pixels=rules)
+    assert Image.open(out).getpixel((20, 20)) == (128, 102, 51)
+
+
+def test_what_was_looked_at_whole_is_not_too_large_for_a_picture(tmp_path, monkeypatch):
+    draw(tmp_path / "a.png")
+    (found,) = predict(BrightBlobs(64), tmp_path, tiling=TILING)
+    monkeypatch.setattr("smidgen.inference.pictures.LARGEST_SIDE_DRAWN", 50)
+    monkeypatch.setattr("smidgen.data.windows.decoded_image.BYTES_OF_A_WHOLE_PIXEL", 2**20)  # as if it were gigapixels
+    write_picture(found, tmp_path / "out" / "a.png", pixels=PixelRules())
+    assert (tmp_path / "out" / "a.png").is_file()
