@@ -49,8 +49,8 @@ def read_georeference(path: Path | str) -> Georeference | None:
         try:
             with rasterio.open(path) as raster:
                 return _of(raster)
-        except RasterioError:  # no raster, or one that prediction has refused already
-            return None
+        except (RasterioError, UnicodeEncodeError):  # no raster, one that prediction has refused already, or a name
+            return None  # that is not UTF-8, by which GDAL opens nothing
 
 
 def require_rasterio() -> None:

@@ -67,3 +67,7 @@ def test_without_rasterio_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("smidgen.inference.georeference.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"smidgen\[geo\]"), geojson_file(tmp_path / "p.geojson"):
         pass
+
+
+def test_a_name_that_is_not_utf8_has_no_place():
+    assert read_georeference("\udce9.tif") is None

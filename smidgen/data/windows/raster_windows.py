@@ -35,10 +35,17 @@ def open_raster(path: Path, rules: PixelRules) -> Iterator[RasterWindows]:
         with _settings(), warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             raster = rasterio.open(path)
+    except UnicodeEncodeError as error:
+        raise UnreadableImageError(path, "GDAL opens names in UTF-8 only; rename the file") from error
     except RasterioError as error:
-        raise UnreadableImageError(path, str(error)) from error
+        raise UnreadableImageError(path, _reason(error)) from error
     with raster:
         yield RasterWindows(path, raster, _shown_bands(path, raster, rules), _scaling(path, raster, rules))
+
+
+def _reason(error: Exception) -> str:
+    """What GDAL said; of a failed read, rasterio's own words only point to it."""
+    return str(error.__cause__ or error)
 
 
 def _settings() -> AbstractContextManager[Any]:
@@ -104,7 +111,7 @@ class RasterWindows:
                 shape = None if out_shape is None else (len(self.bands), *out_shape)
                 pixels = self._shown(self.raster.read(self.bands, out_shape=shape, **how))
         except RasterioError as error:
-            raise UnreadableImageError(self.path, str(error)) from error
+            raise UnreadableImageError(self.path, _reason(error)) from error
         if opacity is not None:
             pixels = ((pixels * opacity.astype(np.uint16) + 127) // 255).astype(np.uint8)
         return torch.from_numpy(pixels)
@@ -141,9 +148,11 @@ def _shown_bands(path: Path, raster: Any, rules: PixelRules) -> tuple[int, ...]:
 
 
 def _scaling(path: Path, raster: Any, rules: PixelRules) -> Scaling:
+    kind = raster.dtypes[0]
+    if kind.startswith("complex"):
+        raise UnreadableImageError(path, f"its values are {kind}; write their magnitude to another file")
     if rules.value_range is not None:
         return Scaling(*rules.value_range)
-    kind = raster.dtypes[0]
     if kind not in ("uint8", "uint16"):
         raise UnreadableImageError(
             path, f"its values are {kind}; say which of them are black and white with --value-range LOW,HIGH"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,8 @@ def describe_tiff(path: Path) -> TiffTags:
     """The tags of the first picture; those of a plain one where Pillow does not know its kind of bands."""
     try:
         # Not Image.open, which refuses the size of what is never decoded here.
-        with path.open("rb") as file:
+        with warnings.catch_warnings(), path.open("rb") as file:
+            warnings.simplefilter("ignore")  # of damaged tags: who reads the pixels says what is wrong
             tags = TiffImageFile(file).tag_v2
             return TiffTags(int(tags.get(_ORIENTATION, _UPRIGHT)), int(tags.get(PHOTOMETRIC_INTERPRETATION, 1)))
     except (OSError, SyntaxError, ValueError, KeyError, TypeError, IndexError, EOFError, struct.error):

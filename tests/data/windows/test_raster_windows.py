@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -104,3 +106,25 @@ def test_a_damaged_block_is_unreadable(tmp_path):
     path.write_bytes(bytes(content))
     with pytest.raises(UnreadableImageError):
         read(path, window=(0, 0, 90, 70))
+
+
+def test_complex_values_are_refused_whatever_their_range(tmp_path):
+    path = write(tmp_path / "a.tif", VALUES[:1].astype(np.complex64))
+    with pytest.raises(UnreadableImageError, match="its values are complex64"):
+        read(path, PixelRules(value_range=(0.0, 10.0)))
+
+
+def test_a_name_that_is_not_utf8_is_unreadable(tmp_path):
+    path = write(tmp_path / "a.tif", VALUES[:3]).rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xe9.tif"))
+    with pytest.raises(UnreadableImageError, match="names in UTF-8 only; rename"):
+        read(path)
+
+
+@pytest.mark.parametrize("end", [0.5, 0.99])
+def test_a_file_that_ends_early_says_what_is_wrong(tmp_path, end, recwarn):
+    path = write(tmp_path / "a.tif", VALUES[:3], compress="lzw", tiled=True, blockxsize=16, blockysize=16)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * end)])
+    recwarn.clear()
+    with pytest.raises(UnreadableImageError) as failure, open_windows(path) as reader:
+        reader.read((0, 0, 90, 70))
+    assert "See previous exception" not in failure.value.reason and not recwarn.list
