@@ -22,6 +22,9 @@ from smidgen.structures import Classes, Detections, ImageBatch, Preprocessing
 
 OnNote = Callable[[str], None]
 
+PLAUSIBLE = 0.1
+"""Score below which an answer hides nothing where it is full: a DETR fills it up with what is next to nothing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TiledSettings:
@@ -119,10 +122,9 @@ def _look_at(
     with torch.inference_mode():
         answers: list[Detections] = detector.detect(images, [look.window_hw for look in batch])
     for look, detections in zip(batch, answers, strict=True):
-        chosen = detections.above(score)
         limit = getattr(getattr(detector, "readout", None), "num_detections", None)
-        look.image.full_looks += limit is not None and len(chosen) >= limit
-        look.add(chosen)
+        look.image.full_looks += limit is not None and len(detections.above(max(score, PLAUSIBLE))) >= limit
+        look.add(detections.above(score))
 
 
 class Finishing:
