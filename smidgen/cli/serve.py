@@ -26,7 +26,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 = one that is free.")] = 8000,
     score: Annotated[
         float | None,
-        typer.Option(help="Lowest score where a request names none. [default: 0.3; an exported file's own]"),
+        typer.Option(help="Lowest score where a request names none.", show_default="0.3; an exported file's own"),
     ] = None,
     device: Device = "auto",
     optimized: Optimized = None,
