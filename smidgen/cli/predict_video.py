@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,6 +66,8 @@ def predict_videos(
     """Detect in the frames of each source. how: what `detect_frames` takes. Exit code 1 where no frame was readable."""
     if film is not None and len(sources) > 1:
         raise usage_error(f"expected one source with --video, got {len(sources)}", "leave --video out, or name one")
+    if film is not None and film.resolve() in (Path(source).resolve() for source in sources):
+        raise usage_error(f"expected --video to name another file than the video itself, got {film}", "change --video")
     with Notes() as notes:
         videos = [
             _predict_one(model, source, out / f"{name}.jsonl", film, every, fps, {**how, "on_note": notes.say})
@@ -74,9 +77,11 @@ def predict_videos(
     def show(console: Console) -> None:
         for video in videos:
             broken = f", {video['broken']} broken" if video["broken"] else ""
-            console.print(
-                f"{video['detections']} detections in {video['frames']} frames{broken}: {video['lines']}", markup=False
-            )
+            if "error" not in video:
+                console.print(
+                    f"{video['detections']} detections in {video['frames']} frames{broken}: {video['lines']}",
+                    markup=False,
+                )
 
     code = ExitCode.OK if any(video["frames"] for video in videos) else ExitCode.FAILED
     return Result({"videos": videos}, show, code)
@@ -119,5 +124,8 @@ def _predict_one(
 def _names(sources: Sequence[str]) -> list[str]:
     """A file name for each source, all different."""
     plain = [re.sub(r"[^\w.-]+", "_", source if "://" in source else Path(source).stem) for source in sources]
-    names = [name.strip("_.") or "video" for name in plain]
-    return [name if name not in names[:index] else f"{name}-{index + 1}" for index, name in enumerate(names)]
+    names: list[str] = []
+    for name in (name.strip("_.") or "video" for name in plain):
+        others = (f"{name}-{number}" for number in count(2))
+        names.append(next(one for one in chain([name], others) if one not in names))
+    return names

@@ -83,6 +83,18 @@ def test_a_film_that_cannot_be_read_is_a_failure(run: Path, tmp_path: Path, caps
     assert code == 1 and "cannot read the video" in told["videos"][0]["error"]
 
 
+def test_videos_of_one_name_have_lines_of_their_own(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("av")
+    films = [tmp_path / name for name in ("x/cam.mp4", "y/cam.mp4", "z/cam-2.mp4")]
+    for film in films:
+        film.parent.mkdir()
+        film.write_bytes(b"no film")
+    _, told = answer(capsys, run, *films, "--out", tmp_path / "out")
+    assert len({video["lines"] for video in told["videos"]}) == 3
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -96,6 +108,7 @@ def test_a_film_that_cannot_be_read_is_a_failure(run: Path, tmp_path: Path, caps
         ("{photos}/%02d.png --tile 16 --guide 0.25", "a model that can guide"),
         ("{photos}/%02d.png {photos}", "expected images or videos, got both"),
         ("{photos}/%02d.png {photos}/0%d.png --video {tmp}/film.mp4", "expected one source with --video, got 2"),
+        ("{tmp}/film.mp4 --video {tmp}/./film.mp4", "--video to name another file than the video itself"),
         ("{photos}/%02d.png --fps 0", "--fps above 0"),
         ("{photos}/x%02d.png", "found none"),
         ("{photos} --engine local --max-detections 0", "at least 1 detection per image"),
