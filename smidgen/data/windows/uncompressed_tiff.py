@@ -6,6 +6,7 @@ it lists where each tile or strip lies in the file and how its bytes become pixe
 
 from __future__ import annotations
 
+import os
 import struct
 import warnings
 from collections.abc import Iterator
@@ -110,8 +111,9 @@ class UncompressedTiff:
         """Rows of the image [first, last) of one tile or strip."""
         left, top, right, _ = self.places_xyxy[index].tolist()
         per_row = int(self.row_bytes[index])
-        self.file.seek(int(self.offsets[index]) + (first - top) * per_row)
-        content = self.file.read((last - first) * per_row)
-        if len(content) < (last - first) * per_row:
+        begin, length = int(self.offsets[index]) + (first - top) * per_row, (last - first) * per_row
+        if begin + length > os.fstat(self.file.fileno()).st_size:  # before memory is asked for: headers can be damaged
             raise UnreadableImageError(self.path, "the file ends before its last pixels; it is truncated")
+        self.file.seek(begin)
+        content = self.file.read(length)
         return Image.frombytes(self.mode, (right - left, last - first), content, "raw", self.raw_mode, per_row, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +51,15 @@ def test_a_truncated_tiff_is_unreadable_where_it_ends(tmp_path, picture):
         pytest.skip("this Pillow writes the header behind the pixels")
     with UncompressedTiff.open(path) as reader, pytest.raises(UnreadableImageError, match="truncated"):
         reader.read((0, 0, 60, 50))
+
+
+def test_a_damaged_header_asks_for_no_memory(tmp_path, picture):
+    path = tmp_path / "a.tif"
+    picture.save(path)
+    with UncompressedTiff.open(path) as reader:
+        beyond = replace(reader, row_bytes=reader.row_bytes * 2**40)  # bytes that nobody has
+        with pytest.raises(UnreadableImageError, match="truncated"):
+            beyond.read((0, 0, 60, 50))
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
