@@ -149,7 +149,10 @@ def _numbers(text: str, option: str, example: str, count: int | None = None) -> 
 def _bands(text: str | None) -> tuple[int, int, int] | None:
     if text is None:
         return None
-    red, green, blue = (int(number) for number in _numbers(text, "--bands", "4,3,2", 3))
+    numbers = _numbers(text, "--bands", "4,3,2", 3)
+    if not all(number.is_integer() for number in numbers):
+        raise ValueError(f"expected numbers of bands such as 4,3,2, got {text!r}; change --bands")
+    red, green, blue = map(int, numbers)
     return red, green, blue
 
 

@@ -8,6 +8,7 @@ step further out: from levels of a pyramid to tiles of an image.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,8 +45,12 @@ class Guide:
     def __post_init__(self) -> None:
         if not 0 < self.scale <= 1:
             raise ValueError(f"expected the guide's scale above 0 and at most 1, got {self.scale}; change --guide")
+        if math.isnan(self.threshold):
+            raise ValueError("expected a score from which on tiles are looked at, got nan; change --guide-threshold")
         if self.share is not None and not 0 < self.share <= 1:
-            raise ValueError(f"expected a share of the tiles above 0 and at most 1, got {self.share}")
+            raise ValueError(
+                f"expected a share of the tiles above 0 and at most 1, got {self.share}; change --guide-share"
+            )
         if self.block_px is not None and self.block_px < 32:
             raise ValueError(f"expected blocks of at least 32 px, got {self.block_px}; change block_px")
 

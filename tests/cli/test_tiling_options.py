@@ -56,7 +56,15 @@ def test_an_exported_files_plan_goes_unless_a_tile_is_given(capsys: pytest.Captu
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("overlap", "much"), ("scales", "1,x"), ("memory", "-1"), ("bands", "1,2"), ("value_range", "3,1")],
+    [
+        ("overlap", "much"),
+        ("scales", "1,x"),
+        ("memory", "-1"),
+        ("bands", "1,2"),
+        ("bands", "1.5,2,3"),
+        ("bands", "nan,2,3"),
+        ("value_range", "3,1"),
+    ],
 )
 def test_values_that_make_no_sense_are_refused(option: str, value: str) -> None:
     with pytest.raises(ValueError, match="expected"):

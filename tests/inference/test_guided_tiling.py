@@ -102,7 +102,9 @@ def test_no_objects_no_choice() -> None:
         GuideScores(torch.zeros(0), torch.zeros(3)).choose(0.99)
 
 
-@pytest.mark.parametrize("values", [{"scale": 0.0}, {"scale": 2.0}, {"share": 0.0}, {"block_px": 8}])
+@pytest.mark.parametrize(
+    "values", [{"scale": 0.0}, {"scale": 2.0}, {"share": 0.0}, {"block_px": 8}, {"threshold": float("nan")}]
+)
 def test_settings_out_of_range_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         Guide(**values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -46,7 +47,7 @@ class Tiling:
     def __post_init__(self) -> None:
         if self.tile_px < 16:
             raise ValueError(f"expected tiles of at least 16 px, got {self.tile_px}; change --tile")
-        if not self.scales or min(self.scales) <= 0:
+        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
             raise ValueError(f"expected scales above 0, such as 1.0,1.5, got {self.scales}; change --scales")
         _ = self.overlap_px  # which refuses what does not fit
 
@@ -87,8 +88,10 @@ def memory_in_bytes(text: str) -> int:
     unit = text.strip().lower()[len(number) :].strip()
     try:
         size = int(float(number) * units[unit])
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"expected an amount of memory such as 2GiB or 800MiB, got {text!r}") from error
+    except (ValueError, KeyError, OverflowError) as error:
+        raise ValueError(
+            f"expected an amount of memory such as 2GiB or 800MiB, got {text!r}; change --memory"
+        ) from error
     if size <= 0:
-        raise ValueError(f"expected memory above 0, got {text!r}")
+        raise ValueError(f"expected memory above 0, got {text!r}; change --memory")
     return size
