@@ -52,6 +52,7 @@ def scenes(draw):
     low = corners[:, :2] / 1000 * (torch.tensor([width, height]) - sizes)
     if draw(st.booleans()) and number:
         low[1:], sizes[1:] = low[:1] + (low[1:] - low[:1]) * 0.05, sizes[:1]  # a heap of one size
+        low = torch.minimum(low, torch.tensor([width, height]) - sizes)  # that lies in the image
     boxes = torch.cat([low, low + sizes], dim=1)
     labels = torch.tensor(draw(st.lists(st.integers(0, 1), min_size=number, max_size=number)), dtype=torch.int64)
     return plan, boxes, labels
