@@ -94,6 +94,11 @@ class MergedBoxes:
     labels: Int[Tensor, " m"]
     cut: Bool[Tensor, " m"]
 
+    def above(self, score: float) -> MergedBoxes:
+        """Those with at least this score."""
+        high = self.scores >= score
+        return MergedBoxes(self.boxes_xyxy[high], self.scores[high], self.labels[high], self.cut[high])
+
 
 def merge_views(
     seen: SeenBoxes,

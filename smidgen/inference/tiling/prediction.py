@@ -144,7 +144,7 @@ class Finishing:
     def _detections(self, image: TiledImage) -> Detections:
         merged = merge_views(
             _together(image.seen), image.plan.image_hw, self._tiling.merging, num_passes=self._tiling.num_passes
-        )
+        ).above(self._score)  # which soft merging and fusion lower
         self._tell(image, merged)
         found = Detections(
             merged.boxes_xyxy.float(),
@@ -155,7 +155,7 @@ class Finishing:
             file=image.name,
             class_names=self._classes.names,
             category_ids=self._classes.ids,
-        ).above(self._score)
+        )
         return found if self._limit is None else found[: self._limit]
 
     def _tell(self, image: TiledImage, merged: MergedBoxes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from bright_blobs import BrightBlobs
 from PIL import Image
 
+from smidgen.boxes.tile_merging import Merging
 from smidgen.data import UnreadableImageError
 from smidgen.data.windows import DecodedImage
 from smidgen.inference import Tiling, predict, predictions_file, write_picture
@@ -81,6 +83,19 @@ def test_limits_are_said(tmp_path):
     notes.clear()
     list(predict(BrightBlobs(64, num_detections=2), tmp_path, tiling=TILING, on_note=notes.append))
     assert any("all the detections it can give" in note for note in notes)
+
+
+def test_limits_count_what_merging_left_above_the_score(tmp_path, monkeypatch):
+    assert len(draw(tmp_path / "a.png", (64, 64), side=6)) > 3
+    detector, notes = BrightBlobs(64), []
+    detect, looks = detector.detect, itertools.count()
+    monkeypatch.setattr(  # nothing in mirrored tiles, so that fusion halves all scores
+        detector, "detect", lambda *images: [found.above(next(looks) % 2) for found in detect(*images)]
+    )
+    tiling = replace(TILING, flips=True, merging=Merging(kind="fusion"))
+    found = predict(detector, tmp_path, tiling=tiling, score=0.6, max_detections=3, on_note=notes.append)
+    next(looks)  # the first look is at a gray tile, for the forecast of memory
+    assert [len(one) for one in found] == [0] and not any("dropped" in note for note in notes)
 
 
 def test_objects_cut_by_all_tiles_are_told_and_found_in_the_whole_image(tmp_path):
