@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from smidgen.inference.georeference import Georeference, read_georeference, require_rasterio
+from smidgen.inference.georeference import Georeference, UnplacedError, read_georeference, require_rasterio
 from smidgen.inference.predictions_file import prediction_record
 from smidgen.structures import Detections
 
@@ -18,7 +18,9 @@ _DECIMALS = 8  # a millimeter
 
 
 class GeoJsonWriter:
-    """Adds the detections of images to an open FeatureCollection. without_place: images that are not georeferenced."""
+    """Adds the detections of images to an open FeatureCollection. without_place: images that are not georeferenced, or
+    of which a detection has no longitude and latitude.
+    """
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -28,10 +30,14 @@ class GeoJsonWriter:
     def add(self, detections: Detections) -> None:
         """Append one image's detections, read its place from its file."""
         place = read_georeference(detections.file)
-        if place is None:
+        try:
+            placed = None if place is None else features(detections, place)
+        except UnplacedError:
+            placed = None
+        if placed is None:
             self.without_place.append(detections.file)
             return
-        for feature in features(detections, place):
+        for feature in placed:
             self._stream.write((",\n" if self._features else "\n") + json.dumps(feature))
             self._features += 1
 
@@ -56,7 +62,9 @@ def geojson_file(path: Path) -> Iterator[GeoJsonWriter]:
 
 
 def features(detections: Detections, place: Georeference) -> list[dict[str, Any]]:
-    """One polygon per detection, with what predictions.json says of it and the image's coordinate system."""
+    """One polygon per detection, with what predictions.json says of it and the image's coordinate system. Raises
+    UnplacedError.
+    """
     corners = place.corners_lonlat(detections.boxes_xyxy.detach().cpu().double().numpy())
     rings = np.round(np.concatenate([corners, corners[:, :1]], axis=1), _DECIMALS).tolist()
     record = prediction_record(detections)

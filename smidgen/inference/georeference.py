@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 WGS84 = "EPSG:4326"
 
 
+class UnplacedError(ValueError):
+    """Coordinates that have no longitude and latitude: of a building site's own system, or beside the Earth's disk."""
+
+
 @dataclass(frozen=True, slots=True)
 class Georeference:
     """crs: the coordinate system, as EPSG:n or well-known text. transform: (a, b, c, d, e, f) of
@@ -26,7 +30,7 @@ class Georeference:
 
     def corners_lonlat(self, boxes_xyxy: Float[NDArray[np.float64], "n 4"]) -> Float[NDArray[np.float64], "n 4 2"]:
         """Longitude and latitude (WGS 84) of the corners of boxes in pixels, counterclockwise as seen in an image whose
-        north is up, from the one at the bottom left.
+        north is up, from the one at the bottom left. Raises UnplacedError.
         """
         from rasterio.warp import transform
 
@@ -34,7 +38,10 @@ class Georeference:
         columns, rows = np.stack([left, right, right, left], 1), np.stack([bottom, bottom, top, top], 1)
         a, b, c, d, e, f = self.transform
         x, y = a * columns + b * rows + c, d * columns + e * rows + f
-        longitude, latitude = transform(self.crs, WGS84, x.ravel(), y.ravel())
+        try:
+            longitude, latitude = transform(self.crs, WGS84, x.ravel(), y.ravel())
+        except Exception as error:  # GDAL's have no public class
+            raise UnplacedError(f"expected pixels with a place on Earth: {error}") from error
         return np.stack([longitude, latitude], axis=-1).reshape(-1, 4, 2)
 
 

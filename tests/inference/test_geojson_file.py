@@ -71,3 +71,14 @@ def test_without_rasterio_the_extra_is_named(tmp_path, monkeypatch):
 
 def test_a_name_that_is_not_utf8_has_no_place():
     assert read_georeference("\udce9.tif") is None
+
+
+@pytest.mark.parametrize(
+    ("crs", "left"), [('LOCAL_CS["site",UNIT["metre",1]]', 0), ("+proj=geos +h=35785831 +lon_0=0 +sweep=y", -5.5e6)]
+)
+def test_what_has_no_longitude_ends_nothing(tmp_path, crs, left):
+    path = write(tmp_path / "a.tif", crs=crs, transform=rasterio.transform.from_origin(left, -left, 1.0, 1.0))
+    with geojson_file(tmp_path / "p.geojson") as writer:
+        writer.add(found_in(path))
+    assert writer.without_place == [str(path)]
+    assert json.loads((tmp_path / "p.geojson").read_text())["features"] == []
