@@ -41,6 +41,9 @@ def open_in_parts(path: Path, rules: PixelRules | None = None) -> AbstractContex
     tiff = describe_tiff(path) if start.startswith(_TIFF) else None
     if (start.startswith(_JPEG_2000) or (tiff is not None and tiff.is_plain)) and find_spec("rasterio") is not None:
         return open_raster(path, rules or PixelRules())
+    if rules is not None and rules != PixelRules():
+        reason = "--bands and --value-range are for TIFF and JPEG 2000 that rasterio reads (extra geo); leave them out"
+        raise UnreadableImageError(path, reason)
     if tiff is not None and is_readable_in_windows(path):
         return UncompressedTiff.open(path)
     return None

@@ -46,7 +46,8 @@ class MemoryForecast:
         if room < 1:
             raise ValueError(
                 f"one tile at a time takes about {self.of_batches(1) / _MEBIBYTE:.0f} MiB above the model, more than "
-                f"the {self.limit / _MEBIBYTE:.0f} MiB allowed; use a smaller --tile, fewer --scales or more --memory"
+                f"the {self.limit / _MEBIBYTE:.0f} MiB allowed, {self.reader / _MEBIBYTE:.0f} MiB of it to read "
+                "rasters; use more --memory, a smaller --tile or fewer --scales"
             )
         return min(batch_size, room)
 

@@ -76,6 +76,18 @@ def test_other_types_need_a_range_of_values(tmp_path):
     assert shown.shape == (3, 50, 50) and np.abs(shown[0].numpy() - expected).max() <= 1
 
 
+def test_rules_that_would_not_be_followed_are_refused(tmp_path):
+    Image.fromarray(VALUES[0].astype(np.uint16) * 40).save(tmp_path / "deep.png")
+    for rules in (PixelRules(value_range=(0, 3000)), PixelRules(bands=(1, 1, 1))):
+        with (
+            pytest.raises(UnreadableImageError, match="--value-range are for TIFF"),
+            open_windows(tmp_path / "deep.png", rules),
+        ):
+            pass
+    with open_windows(tmp_path / "deep.png", PixelRules()) as reader:
+        assert reader.size_hw == (70, 90)
+
+
 def test_no_data_is_black_and_nothing_but_no_data_is_nothing(tmp_path):
     values = VALUES[:3].copy()
     values[:, :40, :50] = 7
