@@ -63,7 +63,7 @@ def predict_images(
                 _draw(detections, root, out, pictures.insets, tiling)
         _refuse_nothing(writer, images)
         if places is not None and places.without_place:
-            say(f"{len(places.without_place)} images have no place on Earth that is known, and are not in predictions.geojson")
+            say(f"{len(places.without_place)} images have no known place on Earth and are not in predictions.geojson")
         writer.guide = say_looked_at(looking)
     return _result(writer.counts, out, document)
 
