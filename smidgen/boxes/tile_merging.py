@@ -162,8 +162,15 @@ def _fused(seen: SeenBoxes, group: Tensor, cut: Tensor, num_passes: int) -> Seen
     several = number > 1
     mean = torch.where((several & (total > 0))[:, None], boxes / total.clamp(min=1e-12)[:, None], seen.boxes_xyxy)
     score = torch.where(several, total / number.clamp(min=1), seen.scores.to(total.dtype))
-    found_by = number.clamp(min=1, max=num_passes) / num_passes
+    looks = num_passes * _windows_of_each(seen.windows_xyxy, group, ~cut).clamp(min=1)
+    found_by = (number.clamp(min=1) / looks).clamp(max=1)
     return replace(seen, boxes_xyxy=mean, scores=(score * found_by).to(seen.scores.dtype))
+
+
+def _windows_of_each(windows_xyxy: Tensor, group: Tensor, counted: Tensor) -> Int[Tensor, " n"]:
+    """In the row of each group's leader, how many windows the counted members were seen in."""
+    members = torch.cat([group[counted, None].double(), windows_xyxy[counted].double()], dim=1)
+    return torch.bincount(members.unique(dim=0)[:, 0].long(), minlength=len(group))
 
 
 def _lowered(seen: SeenBoxes, group: Tensor) -> Float[Tensor, " n"]:

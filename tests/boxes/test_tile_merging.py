@@ -188,6 +188,11 @@ def test_fusion_lowers_the_score_of_what_one_of_two_passes_found():
     assert merged.scores.tolist() == pytest.approx([0.3])
 
 
+def test_fusion_does_not_take_a_second_tile_for_a_second_pass():
+    merged = merge_views(twice_seen([0.6, 0.8]), (20, 100), Merging(kind="fusion"), num_passes=2)
+    assert merged.scores.tolist() == pytest.approx([0.35])  # of four looks, two found it
+
+
 def test_nothing_seen_is_nothing_found():
     nothing = twice_seen([0.6, 0.8])[torch.zeros(0, dtype=torch.int64)]
     for kind in KINDS:
