@@ -174,7 +174,7 @@ class DeformableAttention(nn.Module):
         """Values as the heads see them. Padded rows are zeroed after the projection: its bias must not leak in."""
         projected: Tensor = self.value_proj(value)
         if padding is not None:
-            projected = projected.masked_fill(padding[..., None], 0.0)
+            projected.masked_fill_(padding[..., None], 0.0)  # our own tensor: a copy of it would cost as much again
         return projected.view(*value.shape[:2], self.num_heads, -1)
 
     def project_active(
