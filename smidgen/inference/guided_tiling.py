@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from smidgen.boxes.tiles import TilePlan
 from smidgen.data.windows import WindowReader
 from smidgen.inference.object_maps import ObjectMap, object_maps, why_no_object_maps
+from smidgen.inference.tiling.settings import Tiling
 from smidgen.structures import ImageBatch, Preprocessing
 
 UNSEEN = -1.0
@@ -114,6 +115,17 @@ class GuidedTiles:
         return preprocessing
 
 
+def tile_chooser(
+    model: nn.Module, guide: Guide | GuidedTiles | None, tiling: Tiling | None, device: torch.device | str = "cpu"
+) -> GuidedTiles | None:
+    """What chooses tiles for a detector; `GuidedTiles` goes on counting, None without a guide. Raises ValueError for a
+    guide where there are no tiles, and a model without maps.
+    """
+    if guide is not None and tiling is None:
+        raise ValueError("expected tiling where a guide chooses tiles, got none; give tiling, too (--tile)")
+    return GuidedTiles(model, guide, device) if isinstance(guide, Guide) else guide
+
+
 def chosen_tiles(scores: Float[Tensor, " T"], guide: Guide) -> Bool[Tensor, " T"]:
     """Scores of at least the threshold; of these the best, where their share is limited (at least one tile is free)."""
     chosen = scores >= guide.threshold
@@ -133,25 +145,20 @@ def _above_cores(
     one: ObjectMap, corner_xy: tuple[int, int], core_xyxy: list[float], size_hw: tuple[int, int], plan: TilePlan
 ) -> Float[Tensor, "rows columns"]:
     """The highest score of a block's cells above each tile's core. corner_xy, core_xyxy: of the block, in pixels of the
-    reduced image of `size_hw`; a cell counts in the block whose core holds its center.
+    reduced image of `size_hw`; a cell counts in every block whose core it touches, since the cells of two blocks need
+    not lie on one grid.
     """
     scores = one.scores.float().cpu()
     y, x = (
         corner_xy[1 - axis] + torch.arange(scores.shape[axis] + 1, dtype=torch.float64) * one.cell_hw[axis]
         for axis in range(2)
     )
-    own = _inside(y, core_xyxy[1], core_xyxy[3])[:, None] & _inside(x, core_xyxy[0], core_xyxy[2])
+    own = _touching(y.new_tensor(core_xyxy[1::2]), y)[0][:, None] & _touching(x.new_tensor(core_xyxy[::2]), x)[0]
     scores = scores.masked_fill(~own, UNSEEN)
     rows = _touching(plan.rows.core_borders, y * (plan.image_hw[0] / size_hw[0]))
     columns = _touching(plan.columns.core_borders, x * (plan.image_hw[1] / size_hw[1]))
     of_rows = scores.masked_fill(~rows[:, :, None], UNSEEN).amax(dim=1)
     return of_rows[:, None].masked_fill(~columns, UNSEEN).amax(dim=2)
-
-
-def _inside(borders: Float[Tensor, " n"], low: float, high: float) -> Bool[Tensor, " cells"]:
-    """Cells, given by where they begin and the last one ends, whose middle lies in [low, high)."""
-    middles = (borders[1:] + borders[:-1]) / 2
-    return (middles >= low) & (middles < high)
 
 
 def _touching(core_borders: Float[Tensor, " n"], borders: Float[Tensor, " m"]) -> Bool[Tensor, "cores cells"]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -55,6 +55,7 @@ def image_with(points: list[tuple[int, int]], size_hw: tuple[int, int]) -> Decod
     st.sampled_from([1.0, 0.5]),
     st.integers(32, 80),
 )
+@example((40, 58), [(0.0, 0.484375)], 1.0, 32)  # cells of two blocks that do not meet at the border of their cores
 def test_the_tile_that_answers_for_an_object_is_looked_at(
     size_hw: tuple[int, int], places: list[tuple[float, float]], scale: float, block: int
 ) -> None:
