@@ -12,6 +12,7 @@ from rich.console import Console
 
 from smidgen.cli.failures import ExitCode, usage_error
 from smidgen.cli.guide_options import say_looked_at
+from smidgen.cli.notes import Notes
 from smidgen.cli.output import Result, say
 from smidgen.cli.progress import track
 
@@ -53,7 +54,8 @@ def predict_images(
     with ExitStack() as files:
         writer = files.enter_context(predictions_file(document, None if tiling is None else tiling.described()))
         places = files.enter_context(geojson_file(out / "predictions.geojson")) if pictures.geojson else None
-        found = _found(model, images, writer, device=device, tiling=tiling, guide=looking, **how)
+        how |= {"device": device, "tiling": tiling, "guide": looking, "on_note": files.enter_context(Notes()).say}
+        found = _found(model, images, writer, **how)
         root = common_root(images)
         for detections in track(found, "images"):
             writer.add(detections)
@@ -77,7 +79,7 @@ def _found(model: nn.Module, images: Sequence[str], writer: PredictionsWriter, *
         say(f"skipped: {error}")
         writer.add_unreadable(error.path, error.reason)
 
-    return predict(model, images, on_unreadable=skip, on_note=say, **settings)
+    return predict(model, images, on_unreadable=skip, **settings)
 
 
 def _draw(detections: Detections, root: Path, out: Path, insets: int, tiling: Tiling | None) -> None:

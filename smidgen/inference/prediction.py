@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from smidgen.data import UnreadableImageError, read_image
-from smidgen.inference.guided_tiling import Guide, GuidedTiles
+from smidgen.inference.guided_tiling import Guide, GuidedTiles, tile_chooser
 from smidgen.inference.loaded_images import MOST_DETECTIONS, DetectionSettings, LoadedImage, detect_loaded
 from smidgen.inference.sources import Source, image_files
 from smidgen.inference.tiling.prediction import predict_tiled
@@ -50,8 +50,7 @@ def predict(
     if batch_size < 1:
         raise ValueError(f"expected at least 1 image per batch, got --batch-size {batch_size}")
     files = image_files(sources)
-    if guide is not None and tiling is None:
-        raise ValueError("expected tiling where a guide chooses tiles, got none; give tiling, too (--tile)")
+    choose = tile_chooser(model, guide, tiling, device)
     if tiling is not None:
         return predict_tiled(
             model,
@@ -63,7 +62,7 @@ def predict(
             device=device,
             on_unreadable=on_unreadable or _warn,
             on_note=on_note or _LOGGER.warning,
-            choose=GuidedTiles(model, guide, device) if isinstance(guide, Guide) else guide,
+            choose=choose,
         )
     model = model.to(device).eval()
     images = _readable(files, on_unreadable or _warn)

@@ -29,7 +29,7 @@ from smidgen.inference.archives.storage import Storage, open_storage
 from smidgen.inference.archives.tiled_images import TiledImages
 from smidgen.inference.archives.weights_fingerprint import weights_fingerprint
 from smidgen.inference.archives.whole_images import WholeImages
-from smidgen.inference.guided_tiling import Guide, GuidedTiles
+from smidgen.inference.guided_tiling import Guide, tile_chooser
 from smidgen.inference.loaded_images import MOST_DETECTIONS, DetectionSettings
 from smidgen.inference.sources import Source
 from smidgen.inference.tiling.prediction import OnNote, TiledSettings, stated_memory
@@ -94,12 +94,9 @@ def _detection(
     """How a shard is detected in. Raises ValueError for what cannot be."""
     settings = DetectionSettings(score, MOST_DETECTIONS if max_detections is None else max_detections)
     batch_size, device = execution.batch_size, execution.device
+    tile_chooser(model, guide, tiling)  # which each worker makes for itself; what it refuses is said before
     if tiling is None:
-        if guide is not None:
-            raise ValueError("expected tiling where a guide chooses tiles, got none; give tiling, too (--tile)")
         return WholeImages(settings, batch_size, device)
-    if guide is not None:
-        GuidedTiles(model, guide)  # refuses a model without maps, before anything is begun
     tiled = TiledSettings(
         tiling=tiling.for_model(model),
         score=score,

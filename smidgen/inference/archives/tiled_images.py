@@ -12,7 +12,7 @@ from smidgen.data import UnreadableImageError
 from smidgen.inference.archives.answers import Answers, Unreadable
 from smidgen.inference.archives.inputs import window_source
 from smidgen.inference.archives.weights_fingerprint import weights_fingerprint
-from smidgen.inference.guided_tiling import Guide, GuidedTiles
+from smidgen.inference.guided_tiling import Guide, tile_chooser
 from smidgen.inference.tiling.prediction import TiledSettings, detect_tiled
 
 
@@ -30,7 +30,7 @@ class TiledImages:
         def skip(file: str, error: UnreadableImageError) -> None:
             answers.by_file[file] = Unreadable(error.reason)
 
-        chosen = None if self.guide is None else GuidedTiles(model, self.guide, self.settings.device)
+        chosen = tile_chooser(model, self.guide, self.settings.tiling, self.settings.device)
         sources = map(window_source, files)
         note = answers.notes.append
         for found in detect_tiled(model, sources, self.settings, on_unreadable=skip, on_note=note, choose=chosen):

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from smidgen.data import UnreadableImageError
-from smidgen.inference.guided_tiling import Guide, GuidedTiles
+from smidgen.inference.guided_tiling import Guide, GuidedTiles, tile_chooser
 from smidgen.inference.loaded_images import MOST_DETECTIONS, DetectionSettings, LoadedImage, detect_loaded
 from smidgen.inference.tiling.prediction import OnNote, TiledSettings, detect_tiled, stated_memory
 from smidgen.inference.tiling.settings import Tiling
@@ -53,8 +53,7 @@ def detect_frames(
     Raises ValueError for settings out of range.
     """
     settings = DetectionSettings(score, MOST_DETECTIONS if max_detections is None else max_detections)
-    if guide is not None and tiling is None:
-        raise ValueError("expected tiling where a guide chooses tiles, got none; give tiling, too (--tile)")
+    choose = tile_chooser(model, guide, tiling, device)
     model = model.to(device).eval()
     detect: Detect = partial(detect_loaded, model, settings=settings, batch_size=batch_size, device=device)
     if tiling is not None:
@@ -65,7 +64,6 @@ def detect_frames(
             batch_size=batch_size,
             device=device,
         )
-        choose = GuidedTiles(model, guide, device) if isinstance(guide, Guide) else guide
         detect = partial(_in_tiles, model, settings=tiles, choose=choose, on_note=on_note or _LOGGER.warning)
     return _with_frames(frames, detect)
 
