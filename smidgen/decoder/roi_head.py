@@ -56,8 +56,8 @@ class RegionHead(nn.Module):
     def forward(self, pyramid: FeaturePyramid, regions: Regions, truth: RegionTruth | None = None) -> RegionAnswers:
         """Class logits and deltas of every region; `truth` is handed on to the losses."""
         pooled = self._pooled(pyramid, regions).flatten(1).to(self.first.weight.dtype)
-        hidden = self.first(pooled).relu()
-        hidden = self.second(hidden).relu()
+        hidden = self.first(pooled).relu_()
+        hidden = self.second(hidden).relu_()
         return RegionAnswers(regions, self.classes(hidden), self.deltas(hidden).unflatten(1, (-1, 4)), truth)
 
     def _pooled(self, pyramid: FeaturePyramid, regions: Regions) -> Float[Tensor, "R C bins bins"]:

@@ -12,10 +12,11 @@ from functools import partial
 from typing import Any, Literal
 
 import timm
-from timm.layers import GroupNorm, freeze_batch_norm_2d  # type: ignore[attr-defined]
+from timm.layers import GroupNorm  # type: ignore[attr-defined]
 from torch import nn
 
 from smidgen.nn.bottleneck_stride import stride_in_first_convolution
+from smidgen.nn.frozen_batch_norm import freeze_batch_norms
 from smidgen.structures import FeaturePyramid, ImageBatch
 
 Norm = Literal["frozen", "batch", "group"]
@@ -63,7 +64,7 @@ class TimmBackbone(nn.Module):
         # Window transformers of timm give maps as batch, rows, columns, channels.
         self.channels_last = getattr(self.body, "output_fmt", None) == "NHWC"
         if norm == "frozen":
-            self.body = freeze_batch_norm_2d(self.body)
+            self.body = freeze_batch_norms(self.body)
             self._freeze([info["module"] for info in feature_info.get_dicts()][:frozen_stages])
 
     def forward(self, images: ImageBatch) -> FeaturePyramid:

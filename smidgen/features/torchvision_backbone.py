@@ -12,10 +12,10 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from timm.layers import freeze_batch_norm_2d  # type: ignore[attr-defined]
 from torch import nn
 from torchvision import models
 
+from smidgen.nn.frozen_batch_norm import freeze_batch_norms
 from smidgen.structures import FeaturePyramid, ImageBatch
 
 NAMES = ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0")
@@ -49,7 +49,7 @@ class ShuffleNetBackbone(nn.Module):
         channels = {4: network.conv1[0], 8: network.stage2[-1], 16: network.stage3[-1], 32: network.conv5[0]}
         self.channels = tuple(_out_channels(channels[stride]) for stride in strides)
         if norm == "frozen":
-            self.body = freeze_batch_norm_2d(self.body)
+            self.body = freeze_batch_norms(self.body)
             _freeze(self.body, frozen_stages)
 
     def forward(self, images: ImageBatch) -> FeaturePyramid:

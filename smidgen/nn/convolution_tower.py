@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from smidgen.nn.merged_batch_norm import MergedBatchNorm
 from smidgen.nn.sparse_convolution import Kernel
+from smidgen.nn.valid_cells import zero_in_padding, zero_padded
 
 
 class ConvolutionTower(nn.Module):
@@ -28,11 +29,14 @@ class ConvolutionTower(nn.Module):
         self, levels: Sequence[Float[Tensor, "B C _ _"]], paddings: Sequence[Bool[Tensor, "B _ _"] | None]
     ) -> list[Float[Tensor, "B C _ _"]]:
         """The levels' towers, layer by layer. paddings: True at cells that are zero before every layer; None = none."""
-        maps = _hidden(levels, paddings)
+        maps = [
+            level if padding is None else zero_padded(level, padding) for level, padding in _pairs(levels, paddings)
+        ]
         for index, convolution in enumerate(self.convolutions):
             maps = [convolution(level) for level in maps]
             maps = self.norms[index](maps) if len(self.norms) else maps
-            maps = _hidden([level.relu() for level in maps], paddings)
+            # In their own memory: nobody else has seen these maps, and no gradient asks for them.
+            maps = [_hidden(level, padding).relu_() for level, padding in _pairs(maps, paddings)]
         return maps
 
     def kernels(self) -> tuple[Kernel, ...]:
@@ -44,8 +48,9 @@ class ConvolutionTower(nn.Module):
         return tuple(norm.folded(kernel) for norm, kernel in zip(norms, kernels, strict=True))
 
 
-def _hidden(levels: Sequence[Tensor], paddings: Sequence[Tensor | None]) -> list[Tensor]:
-    return [
-        level if padding is None else level.masked_fill(padding[:, None], 0.0)
-        for level, padding in zip(levels, paddings, strict=True)
-    ]
+def _pairs(levels: Sequence[Tensor], paddings: Sequence[Tensor | None]) -> Iterable[tuple[Tensor, Tensor | None]]:
+    return zip(levels, paddings, strict=True)
+
+
+def _hidden(level: Tensor, padding: Tensor | None) -> Tensor:
+    return level if padding is None else zero_in_padding(level, padding)

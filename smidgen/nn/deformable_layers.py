@@ -27,7 +27,7 @@ class FeedForward(nn.Module):
 
     def forward(self, features: Float[Tensor, "B Q C"]) -> Float[Tensor, "B Q C"]:
         """The update, without the residual."""
-        return self.dropout(self.linear2(self.dropout(self.linear1(features).relu())))
+        return self.dropout(self.linear2(self.dropout(self.linear1(features).relu_())))
 
 
 class DeformableEncoderLayer(nn.Module):

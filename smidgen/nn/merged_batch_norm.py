@@ -38,7 +38,7 @@ class MergedBatchNorm(nn.Module):
         """All levels, normalized by the batch's statistics in training, which move the running ones."""
         mean, variance = self._tracked(levels) if self.training else (self.running_mean, self.running_var)
         scale, shift = self._affine(mean, variance)
-        return [level * scale[:, None, None] + shift[:, None, None] for level in levels]
+        return [(level * scale[:, None, None]).add_(shift[:, None, None]) for level in levels]
 
     def folded(self, kernel: Kernel) -> Kernel:
         """The convolution followed by this norm, with its running statistics, as one convolution."""

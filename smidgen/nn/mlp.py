@@ -35,5 +35,5 @@ class MLP(nn.Module):
 
     def _apply_layers(self, features: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
-            features = layer(features).relu()
+            features = layer(features).relu_()
         return self.layers[-1](features)

@@ -16,6 +16,13 @@ def zero_padded(features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W
     return features.masked_fill(padding[:, None], 0.0)
 
 
+def zero_in_padding(features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
+    """`zero_padded` in the map's own memory, for maps that nobody else has seen: a new one costs a CPU more than the
+    zeros do.
+    """
+    return features.masked_fill_(padding[:, None], 0.0)
+
+
 def mean_of_valid(features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C"]:
     """Mean over valid cells; 0 where an image has none."""
     count = (~padding).sum(dim=(1, 2)).clamp(min=1)
@@ -54,8 +61,8 @@ class ValidGroupNorm(nn.Module):
         centered = (grouped - mean) * shown
         variance = centered.square().sum(dim=(2, 3, 4), keepdim=True) / count
         normalized = (centered * (variance + self.eps).rsqrt()).flatten(1, 2)
-        scaled = normalized * self.weight[:, None, None] + self.bias[:, None, None]
-        return zero_padded(scaled, padding).to(features.dtype)
+        scaled = (normalized * self.weight[:, None, None]).add_(self.bias[:, None, None])
+        return zero_in_padding(scaled, padding).to(features.dtype)
 
 
 class ValidBatchNorm(nn.Module):
@@ -83,7 +90,7 @@ class ValidBatchNorm(nn.Module):
         mean, variance = self._tracked(features, padding) if self.training else (self.running_mean, self.running_var)
         scale = self.weight * (variance + self.eps).rsqrt()
         shift = self.bias - mean * scale
-        return (features * scale[:, None, None] + shift[:, None, None]).to(features.dtype)
+        return (features * scale[:, None, None]).add_(shift[:, None, None]).to(features.dtype)
 
     def _tracked(self, features: Tensor, padding: Tensor) -> tuple[Tensor, Tensor]:
         shown = ~padding[:, None]

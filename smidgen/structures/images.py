@@ -47,7 +47,7 @@ class ImageBatch:
         pixels = self.pixels if preprocessing.channel_order == "rgb" else self.pixels.flip(1)
         statistics = torch.tensor([preprocessing.mean, preprocessing.std]) * 255
         mean, std = send(statistics, pixels.device)[..., None, None]
-        return replace(self, pixels=((pixels - mean) / std).masked_fill(self.padding[:, None], 0.0))
+        return replace(self, pixels=(pixels - mean).div_(std).masked_fill_(self.padding[:, None], 0.0))
 
     def to(self, device: torch.device | str) -> ImageBatch:
         """The same batch on another device, by `send`."""

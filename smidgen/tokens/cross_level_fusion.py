@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smidgen.nn.inference_only import refuse_to_be_saved
-from smidgen.nn.valid_cells import ValidBatchNorm, zero_padded
+from smidgen.nn.valid_cells import ValidBatchNorm, zero_in_padding
 from smidgen.structures import FeaturePyramid, Memory, Tokens
 
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
@@ -123,10 +123,10 @@ class CrossStageLayer(nn.Module):
 
     def forward(self, features: Float[Tensor, "B I H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
         """The layer's map, zero in the padding."""
-        refined = zero_padded(F.silu(self.entry(features, padding)), padding)
+        refined = zero_in_padding(F.silu(self.entry(features, padding)), padding)
         for block in self.blocks:
             refined = block(refined, padding)
-        return zero_padded(refined + F.silu(self.shortcut(features, padding)), padding)
+        return zero_in_padding(F.silu(self.shortcut(features, padding)).add_(refined), padding)
 
 
 class RepVGGBlock(nn.Module):
@@ -142,7 +142,7 @@ class RepVGGBlock(nn.Module):
 
     def forward(self, features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
         """The block's map, zero in the padding; `features` must be zero there."""
-        return features + zero_padded(self.gate(F.silu(self.branches(features, padding)), padding), padding)
+        return zero_in_padding(self.gate(F.silu(self.branches(features, padding)), padding), padding).add_(features)
 
 
 class TwoBranches(nn.Module):
@@ -155,7 +155,7 @@ class TwoBranches(nn.Module):
 
     def forward(self, features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
         """Sum of the branches."""
-        total: Tensor = self.square(features, padding) + self.pointwise(features, padding)
+        total: Tensor = self.square(features, padding).add_(self.pointwise(features, padding))
         return total
 
     @torch.no_grad()

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smidgen.nn.valid_cells import ValidGroupNorm, mean_of_valid, sum_of_valid, zero_padded
+from smidgen.nn.valid_cells import ValidGroupNorm, mean_of_valid, sum_of_valid, zero_in_padding
 
 PAPER_THRESHOLDS = (10, 100, 500)
 
@@ -59,10 +59,10 @@ class CategoricalCounter(nn.Module):
     ) -> tuple[ObjectCount, Float[Tensor, "B C H W"]]:
         """The count, and the feature map it was read from."""
         padding = padding if self.mask_padding else torch.zeros_like(padding)
-        features = zero_padded(self.entry(features), padding)
+        features = zero_in_padding(self.entry(features), padding)
         for convolution in self.convolutions:
             # Masked before the ReLU: what it keeps for the backward pass is then the next convolution's input, too.
-            features = F.relu(zero_padded(convolution(features), padding))
+            features = zero_in_padding(convolution(features), padding).relu_()
         return ObjectCount(self.classifier(mean_of_valid(features, padding)), self.thresholds), features
 
 
@@ -100,7 +100,7 @@ class LightCounter(nn.Module):
     ) -> tuple[ObjectCount, Float[Tensor, "B c H W"]]:
         """The count, and a feature map of half the channels."""
         padding = padding if self.mask_padding else torch.zeros_like(padding)
-        features = zero_padded(self.entry(features), padding)
+        features = zero_in_padding(self.entry(features), padding)
         for block in self.blocks:
             features = block(features, padding)
         amount = sum_of_valid(F.softplus(self.density(features).float()), padding).log1p().to(features.dtype)

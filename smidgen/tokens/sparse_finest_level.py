@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smidgen.boxes import full_precision
-from smidgen.nn.valid_cells import zero_padded
+from smidgen.nn.valid_cells import zero_in_padding, zero_padded
 from smidgen.structures import ActiveTokens, FeaturePyramid, Memory, Tokens
 
 
@@ -73,8 +73,8 @@ class FinestLevelQuery(nn.Module):
 
     def forward(self, features: Float[Tensor, "B C h w"], padding: Bool[Tensor, "B h w"]) -> Float[Tensor, "B h w"]:
         """Logits; padded cells count as zero and their own logits mean nothing."""
-        hidden = self.hidden(zero_padded(features, padding)).relu()
-        logits: Tensor = self.logit(zero_padded(hidden, padding))
+        hidden = zero_in_padding(self.hidden(zero_padded(features, padding)), padding).relu_()
+        logits: Tensor = self.logit(hidden)
         return logits[:, 0]
 
 

@@ -14,6 +14,7 @@ from smidgen.nn import sampling_embedding_bag
 from smidgen.nn.deformable_attention import DeformableAttention, sample_deformable, sampling_macs
 from smidgen.nn.deformable_layers import DeformableDecoderLayer, DeformableEncoderLayer
 from smidgen.nn.sampling_embedding_bag import sample_bags, sample_bags_backward
+from smidgen.nn.sampling_locations import locate_samples
 
 SHAPES = ((8, 10), (4, 5), (2, 3), (1, 2))
 HEADS, POINTS, DIM = 2, 2, 4
@@ -117,6 +118,15 @@ def test_bags_hold_a_tenth_of_grid_sample_in_an_encoder(monkeypatch: pytest.Monk
     arguments = (value, shapes, places, torch.rand(places.shape[:-1]))
     grid, bags = (tensor_work(sample_deformable, *arguments, method=method).workspace for method in METHODS)
     assert 0 < bags < grid / 10
+
+
+@pytest.mark.parametrize("coordinates", [2, 4])
+def test_placing_samples_makes_little_more_than_the_places(coordinates: int) -> None:
+    """Around points one result and one row of references for all heads; around boxes a product of offsets more."""
+    offsets, reference = torch.randn(2, 300, 8, 4, 4, 2), torch.rand(2, 300, 4, coordinates)
+    work = tensor_work(locate_samples, offsets, reference, SHAPES)
+    rows = reference.nbytes * 4
+    assert work.allocated <= (1 if coordinates == 2 else 2) * offsets.nbytes + rows + 1000
 
 
 def encoder_step(queries: int, batch: int = 1) -> Callable[[], None]:
