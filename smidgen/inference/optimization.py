@@ -31,6 +31,7 @@ from smidgen.inference.bfloat16 import warn_where_slow
 from smidgen.inference.inference_copy import convert_convolutions, inference_copy
 from smidgen.inference.shape_buckets import in_bucket
 from smidgen.nn.inference_only import refuse_to_be_saved
+from smidgen.nn.packed_products import pack_products
 from smidgen.structures import Detections, ImageBatch
 
 NumberFormat = Literal["fp32", "bf16"]
@@ -62,6 +63,10 @@ def optimize(
     if dtype == "bf16":
         warn_where_slow(next(model.parameters()).device)
         convert_convolutions(nn.ModuleList([copy.backbone, copy.neck]), torch.bfloat16)
+    else:
+        for stage in copy.children():
+            if not (compile and stage in (copy.backbone, copy.neck)):  # the compiler packs for itself
+                pack_products(stage)
     if compile:
         bucket_px = bucket_px or COMPILED_BUCKET_PX
         _compile(copy, "inductor" if compile is True else compile)
