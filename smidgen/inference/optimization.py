@@ -6,8 +6,8 @@ trained or saved. It has what detecting takes: config, classes, preprocessing, `
 
 How close it is, on the same canvas, for logits and boxes in [0, 1] (tests/inference/test_optimization.py):
 
-- fp32: 1e-4. Only the order of additions differs, and nothing at all where a network has no batch norms. Where the
-  network itself chooses (the best 300 tokens, cells above a threshold), two that score alike may change places.
+- fp32: 1e-4. Only the order of additions differs: norms are folded, and on a CPU oneDNN multiplies (ADR 0033). Where
+  the network itself chooses (the best 300 tokens, cells above a threshold), two that score alike may change places.
 - bf16: 0.1 in logits and 0.03 in boxes for queries that start at the same places (seen with ResNet-50: 5e-3 and 2e-3);
   8 significant bits make more ties, so more queries do start elsewhere. Geometry (boxes, references, sine encodings,
   sampling places) stays in float32. AP of a trained dino_nano on 40 images: 0.2364, in bf16 0.2363.
@@ -55,7 +55,8 @@ def optimize(
     is logged); answers are float32 either way. compile: torch.compile backbone and neck (True, or one of torch's
     backends or its name); the first image of every canvas size then takes a minute or more, so canvases are padded to
     multiples of `bucket_px` (None: 64 if compiled, else no padding). `model` stays as it is and may be trained on; the
-    result shares the memory of weights that did not change, so optimize again after training.
+    result shares the memory of weights that did not change (those of products on a CPU in float32 did: they are laid
+    out anew), so optimize again after training.
     Raises ValueError for a model in training mode, and for settings that are not offered.
     """
     _check(model, dtype, bucket_px)
