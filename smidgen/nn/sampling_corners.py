@@ -71,16 +71,18 @@ def corner_weights(fraction: Float[Tensor, "Q S 2"], weights: Float[Tensor, "Q S
     return shares
 
 
-def add_border(
-    value: Float[Tensor, "*heads N dim"], shapes: Sequence[tuple[int, int]], dtype: torch.dtype
-) -> Float[Tensor, "*heads cells dim"]:
-    """The table of all cells in `dtype`: the levels of `value`, each inside its border."""
-    bordered = bordered_shapes(shapes)
-    num_cells = sum(rows * columns for rows, columns in bordered)
-    table = value.new_zeros(*value.shape[:-2], num_cells, value.shape[-1], dtype=dtype)
-    for outer, level in zip(level_maps(table, bordered), level_maps(value, shapes), strict=True):
-        outer[..., BORDER:-BORDER, BORDER:-BORDER, :] = level
-    return table
+def empty_table(like: Tensor, shapes: Sequence[tuple[int, int]], dtype: torch.dtype) -> Float[Tensor, "cells dim"]:
+    """Zeros for all cells of one head with their borders; dim is the last axis of `like`."""
+    num_cells = sum(rows * columns for rows, columns in bordered_shapes(shapes))
+    return like.new_zeros(num_cells, like.shape[-1], dtype=dtype)
+
+
+def fill_table(
+    table: Float[Tensor, "cells dim"], value: Float[Tensor, "N dim"], shapes: Sequence[tuple[int, int]]
+) -> None:
+    """Write the levels of `value` into an `empty_table`, or over another head's, each inside its border."""
+    for outer, level in zip(level_maps(table, bordered_shapes(shapes)), level_maps(value, shapes), strict=True):
+        outer[BORDER:-BORDER, BORDER:-BORDER] = level
 
 
 def add_corner(

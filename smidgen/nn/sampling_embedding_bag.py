@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
-from smidgen.nn.sampling_corners import CORNERS, BorderedLevels, add_border, add_corner, corner_weights
+from smidgen.nn.sampling_corners import CORNERS, BorderedLevels, add_corner, corner_weights, empty_table, fill_table
 
 QUERIES_PER_CHUNK = 4096
 """Queries whose corners are listed at once in the forward pass: 2,048 to 8,192 are equally fast (2 MB of L2 cache)."""
@@ -91,10 +91,14 @@ def sample_bags_backward(
 
 
 def _tables(value: Tensor, shapes: Sequence[tuple[int, int]], dtype: torch.dtype) -> Iterator[tuple[int, int, Tensor]]:
-    """Image, head and their table of bordered cells; only two heads' tables, this and the last, are alive at once."""
+    """Image, head and their table of bordered cells, which is the same memory for all: new memory costs a CPU more than
+    what is written to it.
+    """
+    table = empty_table(value, shapes, dtype)
     for image in range(value.shape[0]):
         for head in range(value.shape[2]):
-            yield image, head, add_border(value[image, :, head], shapes, dtype)
+            fill_table(table, value[image, :, head], shapes)
+            yield image, head, table
 
 
 def _chunks(num_queries: int, size: int) -> Iterator[slice]:
