@@ -122,6 +122,18 @@ def test_maps_are_channels_last_but_for_group_norms(family: Any) -> None:
 
 
 @torch.inference_mode()
+def test_a_backbone_with_group_norms_pools_channels_last() -> None:
+    fast, layouts = optimize(detector("salience_detr_nano")).detector, []
+    for pool in (part for part in fast.backbone.modules() if isinstance(part, nn.MaxPool2d)):
+        pool.register_forward_pre_hook(
+            lambda _, inputs: layouts.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
+        )
+        pool.register_forward_hook(lambda _, __, answer: layouts.append(answer.is_contiguous()))
+    fast.backbone(batch().normalized(fast.preprocessing))
+    assert layouts and all(layouts)
+
+
+@torch.inference_mode()
 def test_even_ground_keeps_its_digits() -> None:
     family = detector("salience_detr_nano")
     images = ImageBatch.collate([torch.full((3, 64, 96), 255, dtype=torch.uint8)])
