@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchvision.ops import roi_align
 
 from smidgen.boxes import area, full_precision
+from smidgen.nn.rectified import rectified
 from smidgen.nn.shapes_only import has_values
 from smidgen.structures import FeaturePyramid
 from smidgen.structures.regions import RegionAnswers, Regions, RegionTruth
@@ -56,8 +57,8 @@ class RegionHead(nn.Module):
     def forward(self, pyramid: FeaturePyramid, regions: Regions, truth: RegionTruth | None = None) -> RegionAnswers:
         """Class logits and deltas of every region; `truth` is handed on to the losses."""
         pooled = self._pooled(pyramid, regions).flatten(1).to(self.first.weight.dtype)
-        hidden = self.first(pooled).relu_()
-        hidden = self.second(hidden).relu_()
+        hidden = rectified(self.first(pooled))
+        hidden = rectified(self.second(hidden))
         return RegionAnswers(regions, self.classes(hidden), self.deltas(hidden).unflatten(1, (-1, 4)), truth)
 
     def _pooled(self, pyramid: FeaturePyramid, regions: Regions) -> Float[Tensor, "R C bins bins"]:

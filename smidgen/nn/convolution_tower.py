@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from smidgen.nn.merged_batch_norm import MergedBatchNorm
+from smidgen.nn.rectified import rectified
 from smidgen.nn.sparse_convolution import Kernel
 from smidgen.nn.valid_cells import zero_in_padding, zero_padded
 
@@ -35,8 +36,7 @@ class ConvolutionTower(nn.Module):
         for index, convolution in enumerate(self.convolutions):
             maps = [convolution(level) for level in maps]
             maps = self.norms[index](maps) if len(self.norms) else maps
-            # In their own memory: nobody else has seen these maps, and no gradient asks for them.
-            maps = [_hidden(level, padding).relu_() for level, padding in _pairs(maps, paddings)]
+            maps = [rectified(_hidden(level, padding)) for level, padding in _pairs(maps, paddings)]
         return maps
 
     def kernels(self) -> tuple[Kernel, ...]:

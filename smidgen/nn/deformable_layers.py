@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from smidgen.nn.deformable_attention import DeformableAttention
+from smidgen.nn.rectified import rectified
 from smidgen.structures import ActiveTokens
 
 
@@ -27,7 +28,7 @@ class FeedForward(nn.Module):
 
     def forward(self, features: Float[Tensor, "B Q C"]) -> Float[Tensor, "B Q C"]:
         """The update, without the residual."""
-        return self.dropout(self.linear2(self.dropout(self.linear1(features).relu_())))
+        return self.dropout(self.linear2(self.dropout(rectified(self.linear1(features)))))
 
 
 class DeformableEncoderLayer(nn.Module):

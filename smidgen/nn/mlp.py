@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from smidgen.nn.rectified import rectified
+
 
 class MLP(nn.Module):
     """Linear layers of the given widths; `MLP(256, 256, 256, 4)` has three. Linear weights are Xavier, biases zero.
@@ -35,5 +37,5 @@ class MLP(nn.Module):
 
     def _apply_layers(self, features: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
-            features = layer(features).relu_()
+            features = rectified(layer(features))
         return self.layers[-1](features)

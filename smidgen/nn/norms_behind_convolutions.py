@@ -1,7 +1,8 @@
 """Which norms alone read what a convolution said, as an example shows.
 
 Such a norm may go into its convolution (`folded_batch_norm`) or overwrite what it reads (`frozen_batch_norm`). Which
-norm follows which convolution is not guessed from names: an example passes through the network.
+norm follows which convolution is not guessed from names: an example passes through the network. What a network reads
+in training alone, or keeps for itself, an example does not show.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -25,37 +24,42 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class PackedLinear(nn.Module):
-    """An nn.Linear for inference. Its weights exist in oneDNN's layout alone, while they are on a CPU in float32."""
+    """An nn.Linear for inference.
 
-    bias: Tensor | None
+    weight: in oneDNN's layout, which only oneDNN reads, while it is on a CPU in float32; `dense_weight` is in torch's.
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
 
     def __init__(self, weight: Float[Tensor, "c_out c_in"], bias: Float[Tensor, " c_out"] | None) -> None:
         super().__init__()
         self.training = False
         self.out_features, self.in_features = weight.shape
-        self.packed = _packed(weight)
-        self.register_buffer("bias", None if bias is None else bias.detach())
+        self.weight = _fixed(_packed(weight))
+        self.bias = None if bias is None else _fixed(bias)
 
     def forward(self, features: Float[Tensor, "*shape c_in"]) -> Float[Tensor, "*shape c_out"]:
-        """The products, plus the bias; with gradients (to the features) as slowly as unpacking is."""
-        with_gradients = features.requires_grad and torch.is_grad_enabled()
-        if with_gradients or not self.packed.is_mkldnn:
-            return F.linear(features, self.weight, self.bias)
-        return _product(features, self.packed, self.bias)
+        """The products, plus the bias. What the fast operation cannot do (gradients to the features, autocast, other
+        formats) torch does, after unpacking the weights.
+        """
+        if _is_fast_case(features, self.weight):
+            return _product(features, self.weight, self.bias)
+        return F.linear(features, self.dense_weight(), self.bias)
 
-    @property
-    def weight(self) -> Float[Tensor, "c_out c_in"]:
+    def dense_weight(self) -> Float[Tensor, "c_out c_in"]:
         """The weights in torch's layout: a copy, if they are packed."""
-        return self.packed.to_dense() if self.packed.is_mkldnn else self.packed
+        return self.weight.to_dense() if self.weight.is_mkldnn else self.weight
 
     def __reduce__(self) -> tuple[type[PackedLinear], tuple[Tensor, Tensor | None]]:
         """Copied and pickled by the weights in torch's layout: tensors in another cannot be."""
-        return PackedLinear, (self.weight, self.bias)
+        return PackedLinear, (self.dense_weight(), self.bias)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PackedLinear:
-        weight = fn(self.weight)
-        self.packed = _packed(weight) if _is_plain(weight) else weight
-        return cast(PackedLinear, super()._apply(fn, recurse))
+        weight = fn(self.dense_weight())
+        self.weight = _fixed(_packed(weight) if _is_plain(weight) else weight)
+        self.bias = None if self.bias is None else _fixed(fn(self.bias))
+        return self
 
     def extra_repr(self) -> str:
         """Widths."""
@@ -75,16 +79,6 @@ class PackedPointwise(nn.Module):
         answer: Tensor = self.linear(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return answer
 
-    @property
-    def weight(self) -> Float[Tensor, "c_out c_in 1 1"]:
-        """A copy of the weights in torch's layout."""
-        return self.linear.weight[:, :, None, None]
-
-    @property
-    def bias(self) -> Float[Tensor, " c_out"] | None:
-        """What is added to every cell."""
-        return self.linear.bias
-
 
 def pack_products(network: nn.Module) -> None:
     """Exchange each nn.Linear and each 1x1 nn.Conv2d of `network` (no subclasses) for packed ones, in place, where that
@@ -102,9 +96,8 @@ def packing_works() -> bool:
     if not torch.backends.mkldnn.is_available():
         return False
     try:
-        features, weight, bias = (torch.linspace(-1, 1, n) for n in (3 * 16, 8 * 16, 8))  # no random numbers
-        features, weight = features.view(3, 16), weight.view(8, 16)
-        apart = (_product(features, _packed(weight), bias) - F.linear(features, weight, bias)).abs().max().item()
+        with torch.autocast("cpu", enabled=False):
+            apart = _apart()
     except (AttributeError, RuntimeError, NotImplementedError, TypeError) as error:
         _LOGGER.info("linear layers stay as they are: torch %s has no packed ones (%s)", torch.__version__, error)
         return False
@@ -114,6 +107,23 @@ def packing_works() -> bool:
     if torch.ops.mkldnn._linear_pointwise not in flop_registry:
         register_flop_formula(torch.ops.mkldnn._linear_pointwise)(_flops)
     return True
+
+
+def _apart() -> float:
+    """How far a small product is off. Nothing of it is random, or left to what the caller has made torch's default."""
+    numbers = (torch.linspace(-1, 1, count, dtype=torch.float32, device="cpu") for count in (3 * 16, 8 * 16, 8))
+    features, weight, bias = next(numbers).view(3, 16), next(numbers).view(8, 16), next(numbers)
+    return (_product(features, _packed(weight), bias) - F.linear(features, weight, bias)).abs().max().item()
+
+
+def _is_fast_case(features: Tensor, weight: Tensor) -> bool:
+    with_gradients = features.requires_grad and torch.is_grad_enabled()
+    same_format = weight.is_mkldnn and features.dtype == weight.dtype and features.device == weight.device
+    return same_format and not with_gradients and not torch.is_autocast_enabled("cpu")
+
+
+def _fixed(values: Tensor) -> nn.Parameter:
+    return nn.Parameter(values.detach(), requires_grad=False)
 
 
 def _packed(weight: Tensor) -> Tensor:

@@ -17,10 +17,9 @@ def zero_padded(features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W
 
 
 def zero_in_padding(features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
-    """`zero_padded` in the map's own memory, for maps that nobody else has seen: a new one costs a CPU more than the
-    zeros do.
-    """
-    return features.masked_fill_(padding[:, None], 0.0)
+    """`zero_padded` for a map that nobody else reads: written over at inference (see `rectified`)."""
+    mask = padding[:, None]
+    return features.masked_fill(mask, 0.0) if features.requires_grad else features.masked_fill_(mask, 0.0)
 
 
 def mean_of_valid(features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C"]:

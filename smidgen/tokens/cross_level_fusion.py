@@ -155,7 +155,7 @@ class TwoBranches(nn.Module):
 
     def forward(self, features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
         """Sum of the branches."""
-        total: Tensor = self.square(features, padding).add_(self.pointwise(features, padding))
+        total: Tensor = self.square(features, padding) + self.pointwise(features, padding)
         return total
 
     @torch.no_grad()

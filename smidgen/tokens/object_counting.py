@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from smidgen.nn.rectified import rectified
 from smidgen.nn.valid_cells import ValidGroupNorm, mean_of_valid, sum_of_valid, zero_in_padding
 
 PAPER_THRESHOLDS = (10, 100, 500)
@@ -62,7 +63,7 @@ class CategoricalCounter(nn.Module):
         features = zero_in_padding(self.entry(features), padding)
         for convolution in self.convolutions:
             # Masked before the ReLU: what it keeps for the backward pass is then the next convolution's input, too.
-            features = zero_in_padding(convolution(features), padding).relu_()
+            features = rectified(zero_in_padding(convolution(features), padding))
         return ObjectCount(self.classifier(mean_of_valid(features, padding)), self.thresholds), features
 
 

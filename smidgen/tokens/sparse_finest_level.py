@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smidgen.boxes import full_precision
+from smidgen.nn.rectified import rectified
 from smidgen.nn.valid_cells import zero_in_padding, zero_padded
 from smidgen.structures import ActiveTokens, FeaturePyramid, Memory, Tokens
 
@@ -73,7 +74,7 @@ class FinestLevelQuery(nn.Module):
 
     def forward(self, features: Float[Tensor, "B C h w"], padding: Bool[Tensor, "B h w"]) -> Float[Tensor, "B h w"]:
         """Logits; padded cells count as zero and their own logits mean nothing."""
-        hidden = zero_in_padding(self.hidden(zero_padded(features, padding)), padding).relu_()
+        hidden = rectified(zero_in_padding(self.hidden(zero_padded(features, padding)), padding))
         logits: Tensor = self.logit(hidden)
         return logits[:, 0]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import pickle
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from smidgen.checkpoints import save
 from smidgen.inference import OptimizedDetector, optimize
 from smidgen.inference import optimization as module
+from smidgen.inference.archives.weights_fingerprint import weights_fingerprint
 from smidgen.inference.bfloat16 import warn_where_slow
 from smidgen.inference.optimization import Optimization
 from smidgen.inference.shape_buckets import in_bucket
@@ -87,15 +90,13 @@ def test_no_foldable_norm_is_left(family: Any) -> None:
 def test_the_original_is_untouched_and_shares_what_did_not_change(family: Any) -> None:
     before = {name: (tensor.data_ptr(), tensor.clone()) for name, tensor in family.state_dict().items()}
     gradients = [parameter.requires_grad for parameter in family.parameters()]
-    fast = optimize(family, "bf16")
-    fast.to(torch.float64)
+    for dtype in ("fp32", "bf16"):
+        optimize(family, dtype).to(torch.float64)
     for name, tensor in family.state_dict().items():
         assert tensor.data_ptr() == before[name][0] and torch.equal(tensor, before[name][1])
     assert gradients == [parameter.requires_grad for parameter in family.parameters()]
-    shared = {parameter.data_ptr() for parameter in optimize(family).parameters()} & {
-        parameter.data_ptr() for parameter in family.parameters()
-    }
-    assert shared
+    plain = [parameter for parameter in optimize(family).parameters() if not parameter.is_mkldnn]
+    assert {each.data_ptr() for each in plain} & {each.data_ptr() for each in family.parameters()}
 
 
 @torch.inference_mode()
@@ -107,6 +108,35 @@ def test_bfloat16_answers_are_near_and_in_float32(family: Any) -> None:
         logits, boxes = answers(family(images))
         assert 0 < (found[0] - logits).abs().max() < 0.1
         assert (found[1] - boxes).abs().max() < 0.03
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_copies_and_pickles_answer_the_same(family: Any, dtype: Literal["fp32", "bf16"]) -> None:
+    fast, images = optimize(family, dtype), batch()
+    for copy in (deepcopy(fast), pickle.loads(pickle.dumps(fast))):
+        for expected, found in zip(answers(fast(images)), answers(copy(images)), strict=True):
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_autocast_around_an_optimized_detector_does_no_harm(family: Any) -> None:
+    fast = optimize(family)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = answers(fast(batch()))
+    assert all(values.isfinite().all() for values in found)
+
+
+def test_fingerprint_and_size_see_every_weight(family: Any) -> None:
+    """An archive goes on only with the model that it was begun with."""
+    fast, other = optimize(family), deepcopy(family)
+    for layer in (part for part in other.modules() if type(part) is nn.Linear):
+        layer.weight.data *= 2
+    assert weights_fingerprint(fast) == weights_fingerprint(optimize(family))
+    if any(type(part) is nn.Linear for part in family.modules()):
+        assert weights_fingerprint(fast) != weights_fingerprint(optimize(other))
+        linear = sum(part.weight.numel() for part in family.modules() if type(part) is nn.Linear)
+        assert sum(parameter.numel() for parameter in fast.parameters()) > linear
 
 
 @torch.inference_mode()

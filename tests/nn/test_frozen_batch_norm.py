@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from smidgen.features.timm_backbone import TimmBackbone
 from smidgen.nn.folded_batch_norm import BATCH_NORMS, fold_batch_norms
 from smidgen.nn.frozen_batch_norm import FrozenBatchNorm, freeze_batch_norms
+from smidgen.structures import ImageBatch
 
 
 def randomized(network: nn.Module) -> nn.Module:
@@ -64,11 +65,14 @@ def test_a_map_is_overwritten_only_where_the_norm_alone_reads_it(way: str) -> No
     assert [norm.in_place for norm in norms_of(frozen)] == [way == "alone"]
 
 
-@pytest.mark.parametrize("name", ["resnet10t", "resnet14t", "mobilenetv2_035", "densenet121"])
+@pytest.mark.parametrize("name", ["resnet10t", "resnet14t", "ghostnet_050", "repvit_m0_9"])
 def test_networks_answer_and_learn_as_with_torchvisions(name: str) -> None:
     network = randomized(timm.create_model(name, features_only=True, out_indices=(1, 2)))
     peer, ours = freeze_batch_norm_2d(deepcopy(network)), freeze_batch_norms(network)
+    assert any(norm.in_place for norm in norms_of(ours))
     image = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(image), peer(image), rtol=0, atol=0)
     answers = [each(image) for each in (peer, ours)]
     torch.testing.assert_close(answers[1], answers[0], rtol=0, atol=0)
     for answer in answers:
@@ -86,6 +90,46 @@ def test_every_norm_of_a_residual_network_overwrites() -> None:
 def test_a_norm_before_its_convolution_does_not() -> None:
     network = freeze_batch_norms(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4)))
     assert [norm.in_place for norm in norms_of(network)] == [False]
+
+
+@pytest.mark.parametrize("options", [{"in_chans": 1}, {"dtype": torch.bfloat16}])
+def test_the_example_is_of_the_kind_that_a_network_reads(options: dict[str, Any]) -> None:
+    network = timm.create_model("resnet10t", features_only=True, in_chans=options.pop("in_chans", 3)).to(**options)
+    assert all(norm.in_place for norm in norms_of(freeze_batch_norms(network)))
+
+
+class OfOneSize(nn.Module):
+    """A network that refuses images of another size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).eval()
+
+    def forward(self, image: Tensor) -> Tensor:
+        if image.shape[2:] != (24, 24):
+            raise ValueError("expected 24 px")
+        return self.stage(image)
+
+
+def test_a_network_that_refuses_the_example_is_frozen_all_the_same() -> None:
+    network = OfOneSize()
+    frozen = freeze_batch_norms(network)
+    assert [norm.in_place for norm in norms_of(frozen)] == [False]
+    assert frozen.training and not frozen.stage.training  # as they were
+    frozen(torch.randn(1, 3, 24, 24))
+
+
+def test_checkpointed_stages_and_backward_hooks_learn() -> None:
+    expected = TimmBackbone("resnet10t", (8, 16), norm="frozen", frozen_stages=0)
+    found = deepcopy(expected)
+    found.body.set_grad_checkpointing(True)
+    convolution = next(module for module in found.modules() if isinstance(module, nn.Conv2d))
+    convolution.register_full_backward_hook(lambda *_: None)
+    images = ImageBatch.collate([torch.randn(3, 64, 64)])
+    for backbone in (expected, found):
+        torch.stack([level.square().mean() for level in backbone(images).levels]).sum().backward()
+    for (name, one), other in zip(expected.named_parameters(), found.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad, msg=name)
 
 
 def test_building_takes_no_random_numbers() -> None:

@@ -43,7 +43,7 @@ def test_a_packed_layer_multiplies_rows_of_any_shape(
     rows = rows.transpose(0, -1).contiguous().transpose(0, -1) if turned else rows
     packed = PackedLinear(layer.weight, layer.bias)
     torch.testing.assert_close(packed(rows), layer(rows), atol=1e-5, rtol=1e-5)
-    assert torch.equal(packed.weight, layer.weight)
+    assert torch.equal(packed.dense_weight(), layer.weight)
 
 
 @needs_packing
@@ -57,8 +57,8 @@ def test_a_packed_convolution_answers_channels_last_whatever_it_reads() -> None:
             found = packed(image.contiguous(memory_format=layout))
             torch.testing.assert_close(found, convolution(image), atol=1e-5, rtol=1e-5)
             assert found.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(packed.weight, convolution.weight) and packed.bias is not None
-    assert packed.bias.data_ptr() == convolution.bias.data_ptr()
+    assert packed.linear.bias is not None and convolution.bias is not None
+    assert packed.linear.bias.data_ptr() == convolution.bias.data_ptr()
 
 
 class Named(nn.Linear):
@@ -107,6 +107,46 @@ def test_gradients_reach_what_was_multiplied() -> None:
     PackedLinear(weight, None)(rows).sum().backward()
     assert rows.grad is not None
     torch.testing.assert_close(rows.grad, weight.sum(0).expand(5, 6))
+
+
+@needs_packing
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@torch.no_grad()
+def test_autocast_around_a_packed_layer_is_torchs(dtype: torch.dtype) -> None:
+    layer, rows = nn.Linear(6, 8), torch.randn(5, 6)
+    with torch.autocast("cpu", dtype=dtype):
+        expected, found = layer(rows), PackedLinear(layer.weight, layer.bias)(rows)
+    assert found.dtype == dtype and torch.equal(found, expected)
+
+
+@needs_packing
+def test_rows_in_another_format_are_refused_in_torchs_words() -> None:
+    with pytest.raises(RuntimeError, match="same dtype"):
+        PackedLinear(torch.randn(8, 6), None)(torch.randn(5, 6, dtype=torch.float64))
+
+
+@needs_packing
+def test_the_trial_is_not_disturbed_by_its_caller() -> None:
+    for surroundings in (torch.autocast("cpu", dtype=torch.bfloat16), torch.device("meta")):
+        packing_works.cache_clear()
+        with surroundings:
+            assert packing_works()
+
+
+@needs_packing
+def test_a_layer_that_stands_in_several_places_stays_one() -> None:
+    shared = nn.Linear(4, 4)
+    network = nn.ModuleList([shared, shared, nn.Sequential(shared)])
+    pack_products(network)
+    assert isinstance(network[0], PackedLinear) and network[0] is network[1] is network[2][0]
+
+
+@needs_packing
+def test_parameters_are_counted_as_before() -> None:
+    network = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 2, bias=False))
+    before = sum(parameter.numel() for parameter in network.parameters())
+    pack_products(network)
+    assert sum(parameter.numel() for parameter in network.parameters()) == before
 
 
 @needs_packing

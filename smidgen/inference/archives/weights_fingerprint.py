@@ -30,5 +30,6 @@ def weights_fingerprint(model: nn.Module) -> str:
 
 
 def _bytes(tensor: Tensor) -> bytes:
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    dense = tensor.to_dense() if tensor.is_mkldnn else tensor
+    flat = dense.detach().cpu().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy().tobytes()
