@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchvision.ops import roi_align
 
 from smidgen.boxes import area, full_precision
-from smidgen.nn.rectified import rectified
+from smidgen.nn.overwriting import rectified
 from smidgen.nn.shapes_only import has_values
 from smidgen.structures import FeaturePyramid
 from smidgen.structures.regions import RegionAnswers, Regions, RegionTruth

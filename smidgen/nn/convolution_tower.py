@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from smidgen.nn.merged_batch_norm import MergedBatchNorm
-from smidgen.nn.rectified import rectified
+from smidgen.nn.overwriting import rectified
 from smidgen.nn.sparse_convolution import Kernel
 from smidgen.nn.valid_cells import zero_in_padding, zero_padded
 

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from smidgen.nn.overwriting import zeroed
 from smidgen.nn.sampling_embedding_bag import sample_with_bags
 from smidgen.nn.sampling_gather import sample_with_gather
 from smidgen.nn.sampling_grid import sample_with_grid
@@ -174,7 +175,7 @@ class DeformableAttention(nn.Module):
         """Values as the heads see them. Padded rows are zeroed after the projection: its bias must not leak in."""
         projected: Tensor = self.value_proj(value)
         if padding is not None:
-            projected.masked_fill_(padding[..., None], 0.0)  # our own tensor: a copy of it would cost as much again
+            projected = zeroed(projected, padding[..., None])
         return projected.view(*value.shape[:2], self.num_heads, -1)
 
     def project_active(

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from smidgen.nn.deformable_attention import DeformableAttention
-from smidgen.nn.rectified import rectified
+from smidgen.nn.overwriting import rectified
 from smidgen.structures import ActiveTokens
 
 

@@ -25,6 +25,8 @@ from smidgen.nn.replaced_modules import replace
 
 Network = TypeVar("Network", bound=nn.Module)
 
+EXAMPLE_PX = 64
+
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -62,9 +64,6 @@ class FrozenBatchNorm(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         state_dict.pop(f"{prefix}num_batches_tracked", None)  # of a norm that was still learning
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-
-EXAMPLE_PX = 64
 
 
 def freeze_batch_norms(network: Network) -> Network:

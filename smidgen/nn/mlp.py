@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from smidgen.nn.rectified import rectified
+from smidgen.nn.overwriting import rectified
 
 
 class MLP(nn.Module):

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from smidgen.nn.overwriting import zeroed
+
 
 def zero_padded(features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
     """The map with zeros in padded cells: what a convolution sees beyond the image's border, too."""
@@ -17,9 +19,8 @@ def zero_padded(features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W
 
 
 def zero_in_padding(features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
-    """`zero_padded` for a map that nobody else reads: written over at inference (see `rectified`)."""
-    mask = padding[:, None]
-    return features.masked_fill(mask, 0.0) if features.requires_grad else features.masked_fill_(mask, 0.0)
+    """`zero_padded` for a map that nobody else reads, written over at inference."""
+    return zeroed(features, padding[:, None])
 
 
 def mean_of_valid(features: Float[Tensor, "B C H W"], padding: Bool[Tensor, "B H W"]) -> Float[Tensor, "B C"]:

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smidgen.nn.rectified import rectified
+from smidgen.nn.overwriting import rectified
 from smidgen.nn.valid_cells import ValidGroupNorm, mean_of_valid, sum_of_valid, zero_in_padding
 
 PAPER_THRESHOLDS = (10, 100, 500)

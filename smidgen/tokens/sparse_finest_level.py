@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smidgen.boxes import full_precision
-from smidgen.nn.rectified import rectified
+from smidgen.nn.overwriting import rectified
 from smidgen.nn.valid_cells import zero_in_padding, zero_padded
 from smidgen.structures import ActiveTokens, FeaturePyramid, Memory, Tokens
 
