@@ -339,3 +339,12 @@ def test_wrong_sizes_are_explained() -> None:
     query, reference, value = attention_inputs(2)
     with pytest.raises(ValueError, match="num_levels=3 levels, got 2"):
         make_attention()(query, reference, value, SHAPES[:2])
+
+
+def test_layers_inside_may_have_backward_hooks() -> None:
+    layer = DeformableAttention(8, 2, 1, 2)
+    layer.value_proj.register_full_backward_hook(lambda *_: None)
+    value, query, reference = (torch.randn(1, 6, 8, requires_grad=True) for _ in range(3))
+    padding = torch.zeros(1, 6, dtype=torch.bool)
+    layer(query, reference[..., None, :2].sigmoid(), value, ((2, 3),), padding).sum().backward()
+    assert value.grad is not None
